@@ -1,0 +1,1 @@
+"""Anomalies -> incidents: what belongs together, what likely caused it, what it resembles."""

@@ -1,0 +1,1 @@
+"""Samples -> anomalies, vectorised over all series of a partition at once."""

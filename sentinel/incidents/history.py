@@ -1,0 +1,138 @@
+"""Facts -> the incident as it now is: `apply` one entry, `replay` all of them. Mutates nothing."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from sentinel.errors import IllegalTransition
+from sentinel.incidents import facts as f
+from sentinel.incidents.nouns import (
+    Alert,
+    Incident,
+    IncidentState,
+    PlanRecord,
+    StepRecord,
+    StepState,
+    merge,
+)
+from sentinel.incidents.transitions import STEP, next_incident_state, next_plan_state
+
+
+def apply(incident: Incident | None, entry: f.Entry) -> Incident:
+    """The incident after `entry`. Raises IllegalTransition if the tables or the sequence forbid it."""
+    expected = incident.seq + 1 if incident else 1
+    if entry.seq != expected:
+        raise IllegalTransition(f"incident {entry.incident_id}: entry {entry.seq} where {expected} follows")
+    state = next_incident_state(incident, entry.fact)
+    if incident is None:
+        if not isinstance(entry.fact, f.IncidentOpened):
+            raise IllegalTransition(f"incident {entry.incident_id} does not exist: {entry.fact.kind} cannot follow")
+        return _opened(entry, entry.fact, state)
+    changed = _change(incident, entry)
+    return replace(changed, state=state, seq=entry.seq, updated_at_ms=entry.at_ms)
+
+
+def replay(entries: Iterable[f.Entry]) -> Incident | None:
+    """The incident that a whole history tells of, or None for no entries."""
+    incident: Incident | None = None
+    for entry in entries:
+        incident = apply(incident, entry)
+    return incident
+
+
+def _opened(entry: f.Entry, fact: f.IncidentOpened, state: IncidentState) -> Incident:
+    return Incident(
+        id=entry.incident_id,
+        state=state,
+        seq=entry.seq,
+        title=fact.title,
+        severity=fact.severity,
+        services=_services(fact.alerts),
+        alerts=fact.alerts,
+        suspects=fact.suspects,
+        similar=fact.similar,
+        reason=fact.reason,
+        memory_note=fact.memory_note,
+        previous_id=fact.previous_id,
+        opened_at_ms=entry.at_ms,
+        updated_at_ms=entry.at_ms,
+    )
+
+
+def _change(incident: Incident, entry: f.Entry) -> Incident:
+    match entry.fact:
+        case f.AlertRaised(alert=alert, suspects=suspects):
+            return replace(_with_alerts(incident, (alert,)), suspects=suspects)
+        case f.DuplicateFolded(alerts=alerts):
+            return replace(_with_alerts(incident, alerts), occurrences=incident.occurrences + 1)
+        case f.AlertCleared(fingerprint=cleared, ended_at_ms=ended):
+            alerts = tuple(
+                replace(alert, ended_at_ms=ended) if alert.fingerprint == cleared else alert
+                for alert in incident.alerts
+            )
+            return replace(incident, alerts=alerts)
+        case f.CardPosted(card=card):
+            return replace(incident, cards=(*incident.cards, card))
+        case f.IncidentEscalated(reason=reason):
+            return replace(incident, state_reason=reason)
+        case f.IncidentResolved(reason=reason):
+            return replace(incident, state_reason=reason, resolved_at_ms=entry.at_ms)
+        case f.PlanProposed() | f.PlanFact():
+            return _plan_changed(incident, entry, entry.fact)
+        case _:
+            raise IllegalTransition(f"{entry.fact.kind} cannot follow in incident {incident.id}")
+
+
+def _with_alerts(incident: Incident, added: tuple[Alert, ...]) -> Incident:
+    alerts = {alert.fingerprint: alert for alert in incident.alerts}
+    for alert in added:
+        known = alerts.get(alert.fingerprint)
+        alerts[alert.fingerprint] = merge(known, alert) if known else alert
+    together = tuple(alerts.values())
+    severity = max((incident.severity, *(alert.severity for alert in added)), key=lambda severity: severity.rank)
+    return replace(incident, alerts=together, services=_services(together), severity=severity)
+
+
+def _services(alerts: tuple[Alert, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(alert.service for alert in alerts))
+
+
+def _plan_changed(incident: Incident, entry: f.Entry, fact: f.PlanFact | f.PlanProposed) -> Incident:
+    state = next_plan_state(incident, fact)
+    if isinstance(fact, f.PlanProposed):
+        steps = tuple(StepRecord() for _ in fact.plan.steps)
+        return replace(incident, plans=(*incident.plans, PlanRecord(plan=fact.plan, state=state, steps=steps)))
+    before = incident.plan(fact.plan_id)
+    if before is None:
+        raise IllegalTransition(f"incident {incident.id} has no plan {fact.plan_id}")
+    record = replace(before, state=state)
+    match fact:
+        case f.VerdictGiven(verdict=verdict):
+            record = replace(record, verdicts=(*record.verdicts, verdict))
+        case f.ExecutionStarted(owner=owner):
+            record = replace(record, owner=owner, started_at_ms=entry.at_ms)
+        case f.ExecutionResumed(owner=owner):
+            record = replace(record, owner=owner)
+        case f.StepFact():
+            record = _step_changed(record, entry, fact)
+        case f.VerificationStarted():
+            record = replace(record, verifying_since_ms=entry.at_ms)
+        case f.RollbackStarted(reason=reason):
+            record = replace(record, rollback_reason=reason)
+        case _:
+            pass
+    reason = getattr(fact, "reason", "")
+    if not state.live:
+        record = replace(record, ended_reason=reason)
+    replaced = tuple(record if each.plan.plan_id == fact.plan_id else each for each in incident.plans)
+    return replace(incident, plans=replaced, state_reason=reason or incident.state_reason)
+
+
+def _step_changed(record: PlanRecord, entry: f.Entry, fact: f.StepFact) -> PlanRecord:
+    _, after = STEP[type(fact)]
+    step = record.steps[fact.index]
+    step = replace(step, state=after, detail=getattr(fact, "detail", step.detail))
+    if isinstance(fact, f.StepStarted):
+        step = replace(step, previous=fact.previous, started_at_ms=entry.at_ms)
+    elif after is not StepState.UNDO_STARTED:
+        step = replace(step, ended_at_ms=entry.at_ms)
+    return replace(record, steps=(*record.steps[: fact.index], step, *record.steps[fact.index + 1 :]))

@@ -1,0 +1,279 @@
+"""What an incident is made of. Values only: every class here is frozen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Literal
+
+from sentinel.ids import Fingerprint, IncidentId, PlanId
+
+Scalar = str | int | float | bool
+
+
+class Direction(StrEnum):
+    """Where the value went."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class Severity(StrEnum):
+    """How bad it is, worst last."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 for the mildest."""
+        return list(Severity).index(self)
+
+
+class IncidentState(StrEnum):
+    """Where an incident stands; `transitions.INCIDENT` says what may follow."""
+
+    OPEN = "open"
+    MITIGATING = "mitigating"
+    ESCALATED = "escalated"
+    RESOLVED = "resolved"
+
+
+class PlanState(StrEnum):
+    """Where a plan stands; `transitions.PLAN` says what may follow."""
+
+    PROPOSED = "proposed"
+    AWAITING_APPROVAL = "awaiting_approval"
+    APPROVED = "approved"
+    EXECUTING = "executing"
+    VERIFYING = "verifying"
+    ROLLING_BACK = "rolling_back"
+    SUCCEEDED = "succeeded"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    ROLLED_BACK = "rolled_back"
+    ROLLBACK_FAILED = "rollback_failed"
+
+    @property
+    def live(self) -> bool:
+        """Whether something may still happen to the plan."""
+        return self in LIVE_PLAN_STATES
+
+
+LIVE_PLAN_STATES = frozenset(
+    {
+        PlanState.PROPOSED,
+        PlanState.AWAITING_APPROVAL,
+        PlanState.APPROVED,
+        PlanState.EXECUTING,
+        PlanState.VERIFYING,
+        PlanState.ROLLING_BACK,
+    }
+)
+
+
+class StepState(StrEnum):
+    """Where one step of a plan stands."""
+
+    PENDING = "pending"
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    UNDO_STARTED = "undo_started"
+    UNDONE = "undone"
+    UNDO_FAILED = "undo_failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """The person or rule that acted."""
+
+    id: str
+    name: str
+    via: Literal["slack", "api", "cli", "rule", "sentinel"]
+
+
+SENTINEL = Principal(id="sentinel", name="Sentinel", via="sentinel")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """Anomalies of one fingerprint over a span; `ended_at_ms` is set once the series is back.
+
+    `value` was outside the expected band [`expected_low`, `expected_high`]; `score` is in
+    spreads of the series (robust standard deviations).
+    """
+
+    fingerprint: Fingerprint
+    service: str
+    metric: str
+    kind: str
+    direction: Direction
+    severity: Severity
+    score: float
+    value: float
+    expected_low: float
+    expected_high: float
+    labels: Mapping[str, str]
+    started_at_ms: int
+    last_at_ms: int
+    ended_at_ms: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether the series is still anomalous as far as is recorded."""
+        return self.ended_at_ms is None
+
+
+def merge(old: Alert, new: Alert) -> Alert:
+    """Two spans of one fingerprint as one: earliest start, newest end, the worst of severity and score.
+
+    The later of the two says whether the alert is still open, for it knows more.
+    """
+    earlier, later = sorted((old, new), key=lambda alert: alert.last_at_ms)
+    worst = max(old, new, key=lambda alert: alert.score)
+    return replace(
+        worst,
+        severity=max(old.severity, new.severity, key=lambda severity: severity.rank),
+        started_at_ms=min(old.started_at_ms, new.started_at_ms),
+        last_at_ms=later.last_at_ms,
+        ended_at_ms=later.ended_at_ms if earlier.last_at_ms < later.last_at_ms else new.ended_at_ms,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A likely cause: a service, its rank score and why, in words."""
+
+    service: str
+    score: float
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Similar:
+    """A past incident that looked alike, and what became of it."""
+
+    incident_id: IncidentId
+    similarity: float
+    title: str
+    at_ms: int
+    outcome: str
+    runbook: str | None
+    fixed_by: tuple[str, ...]
+    recovery_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One use of an action: what is done to which target with which parameters."""
+
+    action: str
+    target: str
+    params: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Ordered steps for one incident. `digest` binds everything that people are shown and that runs."""
+
+    plan_id: PlanId
+    incident_id: IncidentId
+    runbook: str
+    reason: str
+    steps: tuple[Step, ...]
+    verify: tuple[Fingerprint, ...]
+    verify_within_s: int
+    rollback: bool
+    dry_run: bool
+    approvals_required: int
+    created_at_ms: int
+    expires_at_ms: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a principal said about one digest, and how we know that it was they."""
+
+    principal: Principal
+    decision: Literal["approve", "reject"]
+    digest: str
+    reason: str
+    at_ms: int
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """What is known of one step. `previous` is the resource as it was before the step."""
+
+    state: StepState = StepState.PENDING
+    previous: Mapping[str, Scalar] | None = None
+    detail: str = ""
+    started_at_ms: int | None = None
+    ended_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRecord:
+    """A plan and what became of it. `ended_reason` is set with a terminal state."""
+
+    plan: Plan
+    state: PlanState
+    verdicts: tuple[Verdict, ...] = ()
+    steps: tuple[StepRecord, ...] = ()
+    owner: str | None = None
+    started_at_ms: int | None = None
+    verifying_since_ms: int | None = None
+    ended_reason: str = ""
+    rollback_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """Where people see the incident: a Slack message. `ts` is empty where it cannot be updated."""
+
+    channel: str
+    ts: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """What people would call the outage: alerts that belong together, one live plan at most."""
+
+    id: IncidentId
+    state: IncidentState
+    seq: int
+    title: str
+    severity: Severity
+    services: tuple[str, ...]
+    alerts: tuple[Alert, ...]
+    suspects: tuple[Suspect, ...]
+    similar: tuple[Similar, ...]
+    reason: str
+    memory_note: str
+    previous_id: IncidentId | None
+    opened_at_ms: int
+    updated_at_ms: int
+    resolved_at_ms: int | None = None
+    state_reason: str = ""
+    occurrences: int = 1
+    plans: tuple[PlanRecord, ...] = ()
+    cards: tuple[Card, ...] = field(default=())
+
+    @property
+    def live_plan(self) -> PlanRecord | None:
+        """The one plan that is not at its end, if there is one."""
+        return next((record for record in self.plans if record.state.live), None)
+
+    def plan(self, plan: str) -> PlanRecord | None:
+        """The record of a plan of this incident, by plan id."""
+        return next((record for record in self.plans if record.plan.plan_id == plan), None)
+
+    @property
+    def last_seen_ms(self) -> int:
+        """When the incident last showed itself."""
+        return max((alert.last_at_ms for alert in self.alerts), default=self.opened_at_ms)

@@ -1,0 +1,146 @@
+"""What the shell needs from the world, as Protocols. adapters/ keeps them, in_memory.py among others."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentinel.ids import IncidentId, StepKey
+from sentinel.incidents.audit import Record
+from sentinel.incidents.nouns import Card, Scalar, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """A record and its place in the whole journal; positions only grow."""
+
+    position: int
+    record: Record
+
+
+class JournalStore(Protocol):
+    """Where records rest. The unique key (incident, sequence) is the fence between writers.
+
+    Synchronous and safe from one thread at a time. An append that returned survives a crash.
+    """
+
+    def append(self, records: Sequence[Record]) -> int:
+        """Write records of one incident, all or none, and answer the position of the last.
+
+        Raises Conflict if any (incident, sequence) is taken or does not follow the last one stored;
+        Unavailable if the store cannot be reached, is locked or is full (nothing was written).
+        """
+        ...
+
+    def read(self, incident_id: IncidentId) -> list[Record]:
+        """All records of one incident in sequence; empty if there is none."""
+        ...
+
+    def read_after(self, position: int, limit: int) -> list[Located]:
+        """Up to `limit` records with a greater position, in order of position."""
+        ...
+
+    def incident_ids(self) -> list[IncidentId]:
+        """Every incident in the store, the one touched last first."""
+        ...
+
+    def close(self) -> None:
+        """Release the connection. Calling it twice is harmless."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """An incident as it is remembered: its signature vector (float32[d], unit length) and what came of it."""
+
+    incident_id: IncidentId
+    vector: NDArray[np.float32]
+    title: str
+    services: tuple[str, ...]
+    opened_at_ms: int
+    outcome: str
+    runbook: str | None
+    fixed_by: tuple[str, ...]
+    recovery_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """A memory and its cosine similarity to what was asked."""
+
+    memory: Memory
+    similarity: float
+
+
+class IncidentMemory(Protocol):
+    """Recall of past incidents (Qdrant). Losing it loses no truth: it can be rebuilt from the journal.
+
+    Every method raises Unavailable when the memory cannot be reached.
+    """
+
+    def remember(self, memory: Memory) -> None:
+        """Keep or replace the memory of one incident; readable by `similar` once this returns."""
+        ...
+
+    def similar(self, vector: NDArray[np.float32], limit: int) -> list[Recalled]:
+        """The nearest memories by cosine, best first."""
+        ...
+
+    def close(self) -> None:
+        """Release files and connections. Calling it twice is harmless."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """A resource as it is: a few comparable values, such as `desired` and `running`."""
+
+    values: Mapping[str, Scalar]
+
+
+class Cloud(Protocol):
+    """AWS. One attempt a call; each failure is classified once, here.
+
+    Every method raises: Forbidden (not authorised, or no such resource), Invalid (AWS refuses the
+    parameters), Unavailable (definitely not sent or refused by throttling: may be repeated),
+    OutcomeUnknown (sent, and no answer).
+    """
+
+    def observe(self, step: Step) -> Observed:
+        """The target of `step` as it is now. Changes nothing."""
+        ...
+
+    def send(self, step: Step, key: StepKey) -> str:
+        """Make the one effectful call of `step`'s action, and answer what AWS said, in a line."""
+        ...
+
+
+class Messenger(Protocol):
+    """Chat. Each method raises Unavailable (may be repeated) or Forbidden / Invalid (may not)."""
+
+    @property
+    def can_update(self) -> bool:
+        """Whether `update` changes a posted message; a bare webhook cannot."""
+        ...
+
+    async def post(self, blocks: Sequence[Mapping[str, object]], text: str) -> Card:
+        """Post a new message and answer where it lies (`ts` empty if it cannot be updated)."""
+        ...
+
+    async def update(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> None:
+        """Replace the message."""
+        ...
+
+
+class Checkpoints(Protocol):
+    """Named blobs that a restarted actor finds again, whole or not at all."""
+
+    def save(self, name: str, blob: bytes) -> None:
+        """Replace the blob atomically."""
+        ...
+
+    def load(self, name: str) -> bytes | None:
+        """The last blob saved under `name`, or None. Raises Invalid if it is damaged."""
+        ...

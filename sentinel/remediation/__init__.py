@@ -1,0 +1,1 @@
+"""Judgements about acting: which runbook, whether it is safe, who agrees, what comes next."""

@@ -1,0 +1,390 @@
+"""One frozen tree of settings, read once from YAML (`SENTINEL_CONFIG`) and the environment.
+
+The environment wins over the file; `${VAR}` in the file is filled from the environment. A key that
+nobody knows is an error that names the nearest known key.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from sentinel.errors import Invalid
+from sentinel.telemetry.series import DEFAULT_SERVICE_LABELS
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class Section(BaseModel):
+    """A part of the tree: frozen, and strict about keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ApiKey(Section):
+    """A bearer token as we keep it: its SHA-256 in hex, and what it may do."""
+
+    name: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    scopes: tuple[Literal["ingest", "read", "operate", "approve", "admin"], ...]
+
+
+class Api(Section):
+    """The HTTP door."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    keys: tuple[ApiKey, ...] = ()
+    max_body_bytes: Annotated[int, Field(gt=0)] = 8 * 1024 * 1024
+    max_decompressed_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
+    service_labels: tuple[str, ...] = DEFAULT_SERVICE_LABELS
+    public_url: str = ""
+
+    @property
+    def open_to_the_network(self) -> bool:
+        """Whether others than this machine can reach the door."""
+        return self.host not in LOOPBACK_HOSTS
+
+
+class Store(Section):
+    """The journal's database."""
+
+    url: str = "sqlite:///.sentinel/journal.db"
+
+    @field_validator("url")
+    @classmethod
+    def _known_database(cls, url: str) -> str:
+        if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
+            scheme = url.split("://", maxsplit=1)[0]
+            raise ValueError(f"expected sqlite:///PATH or postgresql+psycopg://…, got scheme {scheme!r}")
+        return url
+
+
+class Qdrant(Section):
+    """The memory of incidents: embedded at `path` unless a host is named."""
+
+    enabled: bool = True
+    host: str = ""
+    port: Annotated[int, Field(ge=1, le=65535)] = 6333
+    api_key: SecretStr | None = None
+    https: bool = False
+    path: str = ".sentinel/qdrant"
+    collection: str = "sentinel_incidents"
+    timeout_s: Positive = 5
+
+    @model_validator(mode="after")
+    def _no_key_in_the_clear(self) -> "Qdrant":
+        if self.api_key and self.host and not self.https and self.host not in LOOPBACK_HOSTS:
+            raise ValueError("an api_key over plain HTTP can be read on the way: set qdrant.https to true")
+        return self
+
+
+class Slack(Section):
+    """Where people are asked. A bot token updates its messages; a webhook URL only posts new ones."""
+
+    enabled: bool | None = None  # unset: on as soon as a token or a webhook is given
+    channel: str = "#sentinel"
+    bot_token: SecretStr | None = None
+    webhook_url: SecretStr | None = None
+    signing_secret: SecretStr | None = None
+    api_url: str = "https://slack.com/api/"
+    team_id: str = ""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Slack":
+        if not self.active:
+            return self
+        if not self.signing_secret:
+            raise ValueError("a signing_secret beside it: without one, clicks could not be told from forgeries")
+        if not (self.bot_token or self.webhook_url):
+            raise ValueError("a bot_token or a webhook_url beside enabled: true")
+        return self
+
+    @property
+    def active(self) -> bool:
+        """Whether people are asked in Slack."""
+        return bool(self.bot_token or self.webhook_url) if self.enabled is None else self.enabled
+
+
+class Webhooks(Section):
+    """Doors to chat systems."""
+
+    slack: Slack = Slack()
+
+
+class Executor(Section):
+    """What acts on AWS, and on what it may act. An empty allow-list allows nothing."""
+
+    backend: Literal["sandbox", "aws"] = "sandbox"
+    dry_run: bool = True
+    aws_region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] = "us-east-1"
+    aws_endpoint_url: str = ""
+    aws_ec2_instance_whitelist: tuple[Annotated[str, Field(pattern=r"^i-[0-9a-z]+$")], ...] = ()
+    aws_ecs_cluster_whitelist: tuple[str, ...] = ()
+    call_timeout_s: Annotated[float, Field(gt=0, le=300)] = 300
+    poll_s: Positive = 2.0
+    max_scale_step: Annotated[int, Field(ge=1)] = 5
+    max_desired_count: Annotated[int, Field(ge=1)] = 50
+
+    @field_validator("aws_ecs_cluster_whitelist")
+    @classmethod
+    def _arns(cls, arns: tuple[str, ...]) -> tuple[str, ...]:
+        for arn in arns:
+            if not re.fullmatch(r"arn:aws[a-z-]*:ecs:[a-z0-9-]+:\d{12}:cluster/[A-Za-z0-9_-]+", arn):
+                raise ValueError(f"{arn!r} is not of the form arn:aws:ecs:REGION:ACCOUNT:cluster/NAME")
+        return arns
+
+
+class Detection(Section):
+    """How samples are scored. Counts are of samples of the series, so that any interval works."""
+
+    partitions: Annotated[int, Field(ge=1, le=4096)] = 64
+    actors: Annotated[int, Field(ge=1, le=256)] = 1
+    grace_samples: Annotated[int, Field(ge=2)] = 60
+    open_score: Positive = 8.0
+    close_score: Positive = 4.0
+    open_after: Annotated[int, Field(ge=1)] = 3
+    close_after: Annotated[int, Field(ge=1)] = 5
+    relearn_after: Annotated[int, Field(ge=1)] = 300
+    no_data_after_s: Positive = 900
+    max_series: Annotated[int, Field(ge=1)] = 200_000
+    max_pending_calls: Annotated[int, Field(ge=1)] = 256
+    checkpoint_path: str = ".sentinel/checkpoints"
+    checkpoint_every_s: Positive = 10
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> "Detection":
+        if self.close_score > self.open_score:
+            raise ValueError(f"close_score {self.close_score} must not be above open_score {self.open_score}")
+        return self
+
+
+class Correlation(Section):
+    """How anomalies become incidents."""
+
+    group_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10
+    group_window_s: Positive = 300
+    dedup_window_s: Positive = 1800
+    dedup_similarity: Share = 0.8
+    recall_limit: Annotated[int, Field(ge=0, le=50)] = 3
+    topology: Mapping[str, tuple[str, ...]] = {}
+
+
+class Approval(Section):
+    """Who must agree, and until when."""
+
+    required: Annotated[int, Field(ge=1, le=10)] = 1
+    approvers: tuple[str, ...] = ()
+    expires_after_s: Positive = 900
+    start_within_s: Positive = 600
+    auto: bool = False
+
+
+class RunbookMatch(Section):
+    """When a runbook applies. What is left out matches anything."""
+
+    service: str = "*"
+    kind: Literal["latency", "errors", "traffic", "cpu", "memory", "disk", "availability", "other"] | None = None
+    direction: Literal["up", "down"] | None = None
+    severity: Literal["info", "warning", "critical"] = "info"
+
+
+class RunbookStep(Section):
+    """One action of a runbook with its parameters."""
+
+    action: str
+    params: Mapping[str, str | int | float | bool] = {}
+
+
+class RunbookEntry(Section):
+    """A declared remedy as written in YAML."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    match: RunbookMatch = RunbookMatch()
+    steps: Annotated[tuple[RunbookStep, ...], Field(min_length=1, max_length=20)]
+    verify_within_s: Positive = 300
+    rollback: bool = True
+
+
+class RaySettings(Section):
+    """Where the actors live."""
+
+    address: str = ""
+    namespace: str = "sentinel"
+    num_cpus: Annotated[int, Field(ge=1)] | None = None
+
+
+class Settings(Section):
+    """The whole tree."""
+
+    api: Api = Api()
+    store: Store = Store()
+    qdrant: Qdrant = Qdrant()
+    webhooks: Webhooks = Webhooks()
+    executor: Executor = Executor()
+    detection: Detection = Detection()
+    correlation: Correlation = Correlation()
+    approval: Approval = Approval()
+    runbooks: tuple[RunbookEntry, ...] = ()
+    ray: RaySettings = RaySettings()
+
+    @property
+    def slack(self) -> Slack:
+        """`webhooks.slack`, whose environment names are SENTINEL_SLACK_…"""
+        return self.webhooks.slack
+
+    @model_validator(mode="after")
+    def _runbook_names(self) -> "Settings":
+        names = [runbook.name for runbook in self.runbooks]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"runbooks: the name {twice[0]!r} is used twice")
+        return self
+
+
+_SECTIONS: Mapping[str, tuple[tuple[str, ...], type[Section]]] = {
+    "API": (("api",), Api),
+    "STORE": (("store",), Store),
+    "QDRANT": (("qdrant",), Qdrant),
+    "SLACK": (("webhooks", "slack"), Slack),
+    "EXECUTOR": (("executor",), Executor),
+    "DETECTION": (("detection",), Detection),
+    "CORRELATION": (("correlation",), Correlation),
+    "APPROVAL": (("approval",), Approval),
+    "RAY": (("ray",), RaySettings),
+}
+_PREFIX = "SENTINEL_"
+_NOT_SETTINGS = frozenset({"SENTINEL_CONFIG"})  # names with our prefix that are no field; SENTINEL_TEST_* as well
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Read the settings. Raises Invalid, one line that names the field, the value and what was expected."""
+    path = environ.get("SENTINEL_CONFIG", "")
+    tree = _read_yaml(path, environ) if path else {}
+    _overlay(tree, environ)
+    endpoint = environ.get("AWS_ENDPOINT_URL", "")
+    if endpoint:
+        _put(tree, ("executor", "aws_endpoint_url"), endpoint, keep=True)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def _read_yaml(path: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise Invalid("SENTINEL_CONFIG", path, f"a readable YAML file ({error.strerror})") from None
+
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = f" (line {line + 1})" if line is not None else ""
+        raise Invalid("SENTINEL_CONFIG", path, f"valid YAML{where}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise Invalid("SENTINEL_CONFIG", path, "a YAML mapping of sections")
+    filled = _fill(tree, environ)
+    assert isinstance(filled, dict)
+    return filled
+
+
+def _fill(node: object, environ: Mapping[str, str]) -> object:
+    """`${VAR}` in every text of the tree. Filled after parsing, so that a value cannot add YAML of its own."""
+
+    def variable(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in environ:
+            raise Invalid(f"${{{name}}}", "unset", "the environment variable to be set")
+        return environ[name]
+
+    match node:
+        case dict():
+            return {key: _fill(value, environ) for key, value in node.items()}
+        case list():
+            return [_fill(value, environ) for value in node]
+        case str():
+            return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", variable, node)
+        case _:
+            return node
+
+
+def _overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
+    for name, text in environ.items():
+        if not name.startswith(_PREFIX) or name in _NOT_SETTINGS or name.startswith("SENTINEL_TEST_"):
+            continue
+        section, _, field = name[len(_PREFIX) :].partition("_")
+        known = _SECTIONS.get(section)
+        if known is None or field.lower() not in known[1].model_fields:
+            raise Invalid(name, "set", f"a known setting{_nearest(name, _environment_names())}")
+        path, model = known
+        _put(tree, (*path, field.lower()), _value(name, text, model, field.lower()), keep=False)
+
+
+def _value(name: str, text: str, model: type[Section], field: str) -> object:
+    """Lists and mappings are given as JSON; everything else as plain text that pydantic reads."""
+    default = model.model_fields[field].get_default(call_default_factory=True)
+    if not isinstance(default, (tuple, Mapping)):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        raise Invalid(name, text, 'JSON, such as ["a", "b"]') from None
+
+
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: object, *, keep: bool) -> None:
+    for key in path[:-1]:
+        below = tree.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise Invalid(key, below, "a mapping")
+        tree = below
+    if not (keep and path[-1] in tree):
+        tree[path[-1]] = value
+
+
+def _environment_names() -> list[str]:
+    return [
+        f"{_PREFIX}{section}_{field.upper()}"
+        for section, (_, model) in _SECTIONS.items()
+        for field in model.model_fields
+    ]
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _explain(error: ValidationError) -> Invalid:
+    """The first failure of a validation as one line; a secret's value is never shown."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "settings"
+    if first["type"] == "extra_forbidden":
+        siblings = _keys_at(first["loc"][:-1])
+        return Invalid(where, "set", f"a known key{_nearest(str(first['loc'][-1]), siblings)}")
+    value = first["input"]
+    if isinstance(value, dict) or re.search(r"token|secret|key|webhook_url|url$", where):
+        value = "(not shown)"
+    message = first["msg"].removeprefix("Value error, ")
+    return Invalid(where, value, message[0].lower() + message[1:])
+
+
+def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        inner = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((each for each in inner if isinstance(each, type) and issubclass(each, BaseModel)), model)
+    return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""What the world says: samples in columns, the identity of a series, one decoder per format."""
