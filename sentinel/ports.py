@@ -80,6 +80,11 @@ class IncidentMemory(Protocol):
     Every method raises Unavailable when the memory cannot be reached.
     """
 
+    @property
+    def note(self) -> str:
+        """Empty while memory works, else a sentence on what is lost."""
+        ...
+
     def remember(self, memory: Memory) -> None:
         """Keep or replace the memory of one incident; readable by `similar` once this returns."""
         ...

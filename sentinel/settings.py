@@ -9,12 +9,15 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from sentinel.errors import Invalid
+from sentinel.incidents.nouns import Direction, Severity
+from sentinel.remediation.runbooks import Runbook, Use
 from sentinel.telemetry.series import DEFAULT_SERVICE_LABELS
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -133,6 +136,14 @@ class Executor(Section):
     max_scale_step: Annotated[int, Field(ge=1)] = 5
     max_desired_count: Annotated[int, Field(ge=1)] = 50
 
+    @model_validator(mode="after")
+    def _sandbox_stays_here(self) -> "Executor":
+        if self.backend == "sandbox" and self.aws_endpoint_url:
+            host = urlsplit(self.aws_endpoint_url).hostname
+            if host not in LOOPBACK_HOSTS:
+                raise ValueError(f"a loopback aws_endpoint_url, not one on {host}, as long as backend is sandbox")
+        return self
+
     @field_validator("aws_ecs_cluster_whitelist")
     @classmethod
     def _arns(cls, arns: tuple[str, ...]) -> tuple[str, ...]:
@@ -148,11 +159,12 @@ class Detection(Section):
     partitions: Annotated[int, Field(ge=1, le=4096)] = 64
     actors: Annotated[int, Field(ge=1, le=256)] = 1
     grace_samples: Annotated[int, Field(ge=2)] = 60
-    open_score: Positive = 8.0
-    close_score: Positive = 4.0
+    open_score: Positive = 6.0
+    close_score: Positive = 3.0
     open_after: Annotated[int, Field(ge=1)] = 3
     close_after: Annotated[int, Field(ge=1)] = 5
     relearn_after: Annotated[int, Field(ge=1)] = 300
+    relearn_after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 7200
     no_data_after_s: Positive = 900
     max_series: Annotated[int, Field(ge=1)] = 200_000
     max_pending_calls: Annotated[int, Field(ge=1)] = 256
@@ -171,6 +183,7 @@ class Correlation(Section):
 
     group_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10
     group_window_s: Positive = 300
+    resolve_after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60
     dedup_window_s: Positive = 1800
     dedup_similarity: Share = 0.8
     recall_limit: Annotated[int, Field(ge=0, le=50)] = 3
@@ -184,7 +197,6 @@ class Approval(Section):
     approvers: tuple[str, ...] = ()
     expires_after_s: Positive = 900
     start_within_s: Positive = 600
-    auto: bool = False
 
 
 class RunbookMatch(Section):
@@ -192,8 +204,8 @@ class RunbookMatch(Section):
 
     service: str = "*"
     kind: Literal["latency", "errors", "traffic", "cpu", "memory", "disk", "availability", "other"] | None = None
-    direction: Literal["up", "down"] | None = None
-    severity: Literal["info", "warning", "critical"] = "info"
+    direction: Direction | None = None
+    severity: Severity = Severity.INFO
 
 
 class RunbookStep(Section):
@@ -209,8 +221,27 @@ class RunbookEntry(Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     match: RunbookMatch = RunbookMatch()
     steps: Annotated[tuple[RunbookStep, ...], Field(min_length=1, max_length=20)]
-    verify_within_s: Positive = 300
+    verify_within_s: Annotated[int, Field(gt=0)] = 300
     rollback: bool = True
+
+    @property
+    def runbook(self) -> Runbook:
+        """The same as the planner knows it."""
+        return Runbook(
+            name=self.name,
+            **dict(self.match),
+            uses=tuple(Use(action=step.action, params=step.params) for step in self.steps),
+            verify_within_s=self.verify_within_s,
+            rollback=self.rollback,
+        )
+
+    @model_validator(mode="after")
+    def _known_actions(self) -> "RunbookEntry":
+        try:
+            self.runbook.check()
+        except Invalid as error:
+            raise ValueError(str(error)) from None
+        return self
 
 
 class RaySettings(Section):

@@ -35,7 +35,7 @@ def seal(
         kind=kind,
         body=body,
         prev_hash=prev_hash,
-        hash=_hash(incident_id, seq, at_ms, principal, kind, body, prev_hash),
+        hash=_hash(prev_hash, incident_id, str(seq), str(at_ms), principal, kind, body),
     )
 
 
@@ -64,13 +64,13 @@ def verify(records: Iterable[Record]) -> Break | None:
         if record.prev_hash != prev_hash:
             return broken("the entry before it is not the one it was chained to")
         computed = _hash(
+            record.prev_hash,
             record.incident_id,
-            record.seq,
-            record.at_ms,
+            str(record.seq),
+            str(record.at_ms),
             record.principal,
             record.kind,
             record.body,
-            record.prev_hash,
         )
         if computed != record.hash:
             return broken("the entry was changed after it was written")
@@ -78,9 +78,9 @@ def verify(records: Iterable[Record]) -> Break | None:
     return None
 
 
-def _hash(incident_id: str, seq: int, at_ms: int, principal: str, kind: str, body: str, prev_hash: str) -> str:
+def _hash(*parts: str) -> str:
     digest = hashlib.sha256()
-    for part in (prev_hash, incident_id, str(seq), str(at_ms), principal, kind, body):
+    for part in parts:
         raw = part.encode()
         digest.update(len(raw).to_bytes(8, "big"))
         digest.update(raw)

@@ -225,10 +225,11 @@ class PlanSucceeded(PlanFact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollbackStarted(PlanFact):
-    """The plan is being undone."""
+    """The plan is given up: undone where `undo` is set, else left as it is for people."""
 
     kind: ClassVar[str] = "rollback_started"
     reason: str
+    undo: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,6 +108,8 @@ def _plan_changed(incident: Incident, entry: f.Entry, fact: f.PlanFact | f.PlanP
     match fact:
         case f.VerdictGiven(verdict=verdict):
             record = replace(record, verdicts=(*record.verdicts, verdict))
+        case f.PlanApproved():
+            record = replace(record, approved_at_ms=entry.at_ms)
         case f.ExecutionStarted(owner=owner):
             record = replace(record, owner=owner, started_at_ms=entry.at_ms)
         case f.ExecutionResumed(owner=owner):
@@ -116,8 +118,8 @@ def _plan_changed(incident: Incident, entry: f.Entry, fact: f.PlanFact | f.PlanP
             record = _step_changed(record, entry, fact)
         case f.VerificationStarted():
             record = replace(record, verifying_since_ms=entry.at_ms)
-        case f.RollbackStarted(reason=reason):
-            record = replace(record, rollback_reason=reason)
+        case f.RollbackStarted(reason=reason, undo=undo):
+            record = replace(record, rollback_reason=reason, undo=undo)
         case _:
             pass
     reason = getattr(fact, "reason", "")

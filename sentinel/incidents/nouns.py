@@ -226,18 +226,24 @@ class PlanRecord:
     verdicts: tuple[Verdict, ...] = ()
     steps: tuple[StepRecord, ...] = ()
     owner: str | None = None
+    approved_at_ms: int | None = None
     started_at_ms: int | None = None
     verifying_since_ms: int | None = None
     ended_reason: str = ""
     rollback_reason: str = ""
+    undo: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """Where people see the incident: a Slack message. `ts` is empty where it cannot be updated."""
+    """Where people see the incident: a Slack message. `ts` is empty where it cannot be updated.
+
+    `shows` is the state it told of when it was posted.
+    """
 
     channel: str
     ts: str
+    shows: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,6 +104,10 @@ PLAN: PlanTable = {
     },
     _P.ROLLING_BACK: {
         f.ExecutionResumed: _P.ROLLING_BACK,
+        # The outcome of a call that was under way when the plan was given up.
+        f.StepSucceeded: _P.ROLLING_BACK,
+        f.StepFailed: _P.ROLLING_BACK,
+        f.StepUnknown: _P.ROLLING_BACK,
         f.UndoStarted: _P.ROLLING_BACK,
         f.UndoSucceeded: _P.ROLLING_BACK,
         f.UndoFailed: _P.ROLLING_BACK,

@@ -1,0 +1,342 @@
+"""Correlation: folds anomalies into incidents, ranks suspects, recalls the like. The only owner of memory."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from actors.api import Detectors, Journal
+from actors.following import follow
+from sentinel import ids
+from sentinel.clock import Clock
+from sentinel.correlation import dedup, grouping, recall, suspects
+from sentinel.correlation.alerts import alert_of, harmful
+from sentinel.correlation.signature import signature
+from sentinel.correlation.topology import Topology
+from sentinel.detection.anomaly import Anomaly, Condition
+from sentinel.errors import Conflict, SentinelError, Unavailable
+from sentinel.ids import Fingerprint, IncidentId
+from sentinel.incidents import facts as f
+from sentinel.incidents.nouns import SENTINEL, Alert, Incident, IncidentState, PlanState, Similar, merge
+from sentinel.ports import IncidentMemory, Memory
+
+Vector = NDArray[np.float32]
+_TRIES = 20
+_WITHDRAWABLE = frozenset({PlanState.PROPOSED, PlanState.AWAITING_APPROVAL})
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrelationPolicy:
+    """How long to wait for company, and how near in time and kind two faults are one."""
+
+    group_wait_s: float
+    group_window_s: float
+    resolve_after_s: float
+    dedup_window_s: float
+    dedup_similarity: float
+    recall_limit: int
+
+
+class CorrelationActor:
+    """Hard state: none; incidents rest in the journal. Soft state: anomalies waiting for company, and signatures.
+
+    `submit` that returned holds the anomalies in memory only. That is enough: what is unusual is asked of the
+    detectors at start, and what is back to normal is asked of them as long as an incident has an open alert.
+    Submitting the same anomaly twice changes nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        detectors: Detectors,
+        memory: IncidentMemory,
+        topology: Topology,
+        policy: CorrelationPolicy,
+        clock: Clock,
+    ) -> None:
+        self._journal = journal
+        self._detectors = detectors
+        self._memory = memory
+        self._topology = topology
+        self._policy = policy
+        self._clock = clock
+        self._waiting: dict[tuple[Fingerprint, int], Alert] = {}
+        self._waiting_since_ms: int | None = None
+        self._to_remember: dict[IncidentId, None] = {}
+        self._remembered: dict[IncidentId, int] = {}
+
+    async def run(self) -> None:
+        """Take up what is unusual now, then group and follow the journal for ever."""
+        for incident in await self._journal.incidents(limit=500):
+            if incident.state is IncidentState.RESOLVED:
+                self._to_remember[incident.id] = None
+        await asyncio.gather(
+            self._group_for_ever(),
+            self._take_up_open_anomalies(),
+            follow(self._journal, self._clock, "correlation", self.settle, also=lambda: tuple(self._to_remember)),
+        )
+
+    async def submit(self, anomalies: Sequence[Anomaly]) -> None:
+        """Take in changes of anomalies: opened, worse, or over."""
+        for anomaly in anomalies:
+            alert = alert_of(anomaly)
+            key = (alert.fingerprint, alert.started_at_ms)
+            known = self._waiting.get(key)
+            self._waiting[key] = merge(known, alert) if known else alert
+        if self._waiting and self._waiting_since_ms is None:
+            self._waiting_since_ms = self._clock.now_ms()
+
+    async def memory_state(self) -> str:
+        """Empty if the memory of incidents is on, else what is lost."""
+        return self._memory.note
+
+    async def ping(self) -> str:
+        """Answers while the actor's loop turns."""
+        return "correlation"
+
+    async def _take_up_open_anomalies(self) -> None:
+        while True:
+            try:
+                await self.submit(await self._detectors.open_anomalies())
+                return
+            except SentinelError as error:
+                log.warning("detectors not reached", error=str(error))
+                await self._clock.sleep(0.5)
+
+    async def _group_for_ever(self) -> None:
+        while True:
+            await self._clock.sleep(0.2)
+            since = self._waiting_since_ms
+            if since is not None and self._clock.now_ms() - since >= self._policy.group_wait_s * 1000:
+                await self.group()
+
+    async def group(self) -> None:
+        """Give every waiting alert its place: in an incident that has it, in one near by, or in a new one."""
+        waiting, self._waiting, self._waiting_since_ms = self._waiting, {}, None
+        for burst in _bursts(waiting.values(), self._policy.group_window_s):
+            try:
+                await self._place(burst)
+            except SentinelError as error:
+                log.warning("alerts wait", alerts=len(burst), error=str(error))
+                for alert in burst:
+                    self._waiting.setdefault((alert.fingerprint, alert.started_at_ms), alert)
+                self._waiting_since_ms = self._clock.now_ms()
+
+    async def _place(self, burst: Sequence[Alert]) -> None:
+        incidents = await self._journal.unresolved()
+        new: list[Alert] = []
+        for alert in burst:
+            decision = grouping.decide(
+                alert, incidents, self._topology, alert.started_at_ms, self._policy.group_window_s
+            )
+            if decision.incident_id is not None:
+                await self._join(decision.incident_id, alert, decision.reason)
+            elif not await self._known_before(alert):
+                new.append(alert)
+        for together in grouping.components(new, self._topology):
+            if any(harmful(alert) for alert in together):
+                await self._open_or_fold(together)
+            else:
+                log.info("nothing harmful", services=sorted({alert.service for alert in together}))
+
+    async def _known_before(self, alert: Alert) -> bool:
+        """Whether a resolved incident already tells of this very span, as when a detector repeats itself."""
+        recent = await self._journal.incidents(IncidentState.RESOLVED, alert.service, 50)
+        return any(
+            known.fingerprint == alert.fingerprint and known.started_at_ms == alert.started_at_ms
+            for incident in recent
+            for known in incident.alerts
+        )
+
+    async def _join(self, incident_id: IncidentId, alert: Alert, reason: str) -> None:
+        for _ in range(_TRIES):
+            incident = await self._journal.incident(incident_id)
+            if incident is None or incident.state is IncidentState.RESOLVED:
+                raise Conflict(f"incident {incident_id} was resolved meanwhile")
+            facts = self._joining(incident, alert, reason)
+            if not facts:
+                return
+            try:
+                await self._append(incident, facts)
+            except Conflict:
+                continue
+            return
+        raise Unavailable(f"incident {incident_id} keeps changing")
+
+    def _joining(self, incident: Incident, alert: Alert, reason: str) -> list[f.Fact]:
+        """What `alert` adds to what the incident already tells; nothing if it is known."""
+        known = next((each for each in incident.alerts if each.fingerprint == alert.fingerprint), None)
+        if known is None or alert.started_at_ms > known.last_at_ms:
+            others = tuple(each for each in incident.alerts if each.fingerprint != alert.fingerprint)
+            ranked = suspects.rank((*others, alert), self._topology)
+            return [f.AlertRaised(alert=alert, suspects=ranked, reason=reason)]
+        if known.open and alert.ended_at_ms is not None:
+            return [f.AlertCleared(fingerprint=alert.fingerprint, ended_at_ms=alert.ended_at_ms)]
+        return []
+
+    async def _open_or_fold(self, alerts: tuple[Alert, ...]) -> None:
+        ranked = suspects.rank(alerts, self._topology)
+        root = ranked[0].service if ranked else alerts[0].service
+        vector = signature(alerts, root)
+        at_ms = max(alert.last_at_ms for alert in alerts)
+        known = [
+            dedup.Known(incident=incident, vector=_signature_of(incident))
+            for incident in await self._journal.incidents(limit=200)
+        ]
+        judged = dedup.judge(vector, alerts, known, at_ms, self._policy.dedup_window_s, self._policy.dedup_similarity)
+        if isinstance(judged, dedup.Folded):
+            await self._fold(judged, alerts)
+            return
+        similar, note = await self._recall(vector)
+        opened = f.IncidentOpened(
+            title=recall.title_of(alerts, ranked),
+            severity=max((alert.severity for alert in alerts), key=lambda severity: severity.rank),
+            alerts=alerts,
+            suspects=ranked,
+            similar=similar,
+            reason=f"{grouping.why_together(alerts, self._topology)}; {judged.reason}",
+            memory_note=note,
+            previous_id=judged.previous_id,
+        )
+        await self._open(alerts, root, opened)
+
+    async def _fold(self, judged: dedup.Folded, alerts: tuple[Alert, ...]) -> None:
+        folded = f.DuplicateFolded(
+            alerts=alerts,
+            similarity=judged.similarity,
+            threshold=self._policy.dedup_similarity,
+            reason=judged.reason,
+        )
+        for _ in range(_TRIES):
+            incident = await self._journal.incident(judged.incident_id)
+            if incident is None or incident.state is IncidentState.RESOLVED:
+                raise Conflict(f"incident {judged.incident_id} was resolved meanwhile")
+            try:
+                await self._append(incident, [folded])
+            except Conflict:
+                continue
+            return
+        raise Unavailable(f"incident {judged.incident_id} keeps changing")
+
+    async def _open(self, alerts: tuple[Alert, ...], root: str, opened: f.IncidentOpened) -> None:
+        strongest = max(alerts, key=lambda alert: (alert.service == root, alert.score))
+        for n in range(1, 1000):
+            incident_id = ids.incident_id(strongest.started_at_ms, strongest.fingerprint, n)
+            if await self._journal.incident(incident_id) is None:
+                await self._journal.append(incident_id, 0, [opened], SENTINEL, self._clock.now_ms())
+                return
+        raise Unavailable(f"{strongest.fingerprint} opened a thousand incidents in one day")
+
+    async def _recall(self, vector: Vector) -> tuple[tuple[Similar, ...], str]:
+        """The like from memory, and a note where memory is off or away: an incident is opened all the same."""
+        if not self._policy.recall_limit:
+            return (), ""
+        try:
+            recalled = await asyncio.to_thread(self._memory.similar, vector, self._policy.recall_limit * 3)
+        except Unavailable as error:
+            log.warning("no recall", error=str(error))
+            return (), f"no history: {error}"
+        similar = (
+            Similar(
+                incident_id=each.memory.incident_id,
+                similarity=each.similarity,
+                title=each.memory.title,
+                at_ms=each.memory.opened_at_ms,
+                outcome=each.memory.outcome,
+                runbook=each.memory.runbook,
+                fixed_by=each.memory.fixed_by,
+                recovery_ms=each.memory.recovery_ms,
+            )
+            for each in recalled
+        )
+        return recall.worth_telling(similar, IncidentId(""), self._policy.recall_limit), self._memory.note
+
+    async def settle(self, incident: Incident) -> None:
+        """Clear alerts whose series are back, resolve what is quiet, and remember what is resolved."""
+        if incident.state is IncidentState.RESOLVED:
+            await self._remember(incident)
+            return
+        cleared = await self._cleared(incident)
+        now_ms = self._clock.now_ms()
+        if cleared:
+            incident = await self._append(incident, cleared)
+        facts = _over(incident, now_ms, self._policy.resolve_after_s)
+        if facts:
+            await self._append(incident, facts)
+
+    async def _cleared(self, incident: Incident) -> list[f.Fact]:
+        watched: dict[str, list[Fingerprint]] = {}
+        for alert in incident.alerts:
+            if alert.open:
+                watched.setdefault(alert.service, []).append(alert.fingerprint)
+        if not watched:
+            return []
+        return [
+            f.AlertCleared(fingerprint=health.fingerprint, ended_at_ms=health.last_at_ms or self._clock.now_ms())
+            for health in await self._detectors.health(watched)
+            if health.condition is Condition.NORMAL
+        ]
+
+    async def _remember(self, incident: Incident) -> None:
+        if self._remembered.get(incident.id) == incident.seq:
+            self._to_remember.pop(incident.id, None)
+            return
+        self._to_remember[incident.id] = None
+        outcome = recall.outcome_of(incident)
+        memory = Memory(
+            incident_id=incident.id,
+            vector=_signature_of(incident),
+            title=incident.title,
+            services=incident.services,
+            opened_at_ms=incident.opened_at_ms,
+            outcome=outcome.outcome,
+            runbook=outcome.runbook,
+            fixed_by=outcome.fixed_by,
+            recovery_ms=outcome.recovery_ms,
+        )
+        await asyncio.to_thread(self._memory.remember, memory)
+        self._remembered[incident.id] = incident.seq
+        self._to_remember.pop(incident.id, None)
+        log.info("remembered", incident_id=incident.id, outcome=outcome.outcome)
+
+    async def _append(self, incident: Incident, facts: Sequence[f.Fact]) -> Incident:
+        return await self._journal.append(incident.id, incident.seq, facts, SENTINEL, self._clock.now_ms())
+
+
+def _bursts(alerts: Iterable[Alert], window_s: float) -> list[list[Alert]]:
+    """Alerts in order of their start, parted where one starts more than `window_s` after all before it were last seen.
+
+    Times are those of the samples: a history that is replayed in a minute is not one incident.
+    """
+    bursts: list[list[Alert]] = []
+    seen_ms = 0
+    for alert in sorted(alerts, key=lambda alert: (alert.started_at_ms, alert.fingerprint)):
+        if not bursts or alert.started_at_ms - seen_ms > window_s * 1000:
+            bursts.append([])
+        bursts[-1].append(alert)
+        seen_ms = max(seen_ms, alert.last_at_ms)
+    return bursts
+
+
+def _over(incident: Incident, now_ms: int, resolve_after_s: float) -> list[f.Fact]:
+    """The end of an incident whose series have all been back for `resolve_after_s`; a plan nobody decided goes too."""
+    if any(alert.open for alert in incident.alerts) or now_ms - incident.updated_at_ms < resolve_after_s * 1000:
+        return []
+    resolved = f.IncidentResolved(reason="every series is back to normal")
+    plan = incident.live_plan
+    if plan is None:
+        return [resolved]
+    if plan.state in _WITHDRAWABLE:
+        cancelled = f.PlanCancelled(plan_id=plan.plan.plan_id, reason="recovered before anybody decided")
+        return [cancelled, resolved]
+    return []
+
+
+def _signature_of(incident: Incident) -> Vector:
+    root = incident.suspects[0].service if incident.suspects else incident.services[0]
+    return signature(incident.alerts, root)

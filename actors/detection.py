@@ -1,0 +1,120 @@
+"""Detection: scores every sample of its partitions, and tells correlation what turned unusual."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from actors.api import Correlation
+from sentinel.clock import Clock
+from sentinel.detection.anomaly import Anomaly, SeriesHealth
+from sentinel.detection.config import DetectorConfig
+from sentinel.detection.detector import Detector, Refusal
+from sentinel.errors import Invalid, SentinelError
+from sentinel.ids import Fingerprint
+from sentinel.ports import Checkpoints
+from sentinel.telemetry.batch import unpack
+
+log = structlog.get_logger(__name__)
+_RETRY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """What became of one batch: `scored` + the refused = what was sent. `unknown` ids need describing first."""
+
+    scored: int
+    refused: Mapping[str, int]
+    unknown: tuple[int, ...]
+
+
+class DetectionActor:
+    """Hard state: none. Soft state: what is normal for each series, kept in a checkpoint every few seconds.
+
+    `score` that returned has scored every sample it did not report as refused or unknown; one that failed may
+    have scored them, and sending them again is harmless, for a series takes each timestamp once. A change is
+    told to correlation until correlation has taken it, so correlation may hear of it twice.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        config: DetectorConfig,
+        correlation: Correlation,
+        checkpoints: Checkpoints,
+        checkpoint_every_s: float,
+        clock: Clock,
+    ) -> None:
+        self._name = name
+        self._correlation = correlation
+        self._checkpoints = checkpoints
+        self._checkpoint_every_s = checkpoint_every_s
+        self._clock = clock
+        self._untold: list[Anomaly] = []
+        self._told = asyncio.Event()
+        self._detector = self._restored(config)
+
+    def _restored(self, config: DetectorConfig) -> Detector:
+        try:
+            blob = self._checkpoints.load(self._name)
+            if blob is not None:
+                detector = Detector.restore(blob, config)
+                # A change that was not told before the end would else never be.
+                self._untold.extend(detector.open_anomalies())
+                return detector
+        except Invalid as error:
+            log.error("checkpoint refused, learning from the start", actor=self._name, error=str(error))
+        return Detector(config)
+
+    async def run(self) -> None:
+        """Tell changes and keep checkpoints for ever."""
+        await asyncio.gather(self._tell(), self._keep_checkpoints())
+
+    async def score(self, packed: bytes) -> Scored:
+        """Score one packed SampleBatch, then learn from it. Raises Invalid for bytes that are none."""
+        observed = self._detector.observe(unpack(packed))
+        if observed.changes:
+            self._untold.extend(observed.changes)
+            self._told.set()
+        # Samples of unknown series are neither scored nor refused: the sender describes them and sends them again.
+        refused = {
+            str(reason): count for reason, count in observed.refused.items() if reason is not Refusal.UNKNOWN_SERIES
+        }
+        return Scored(scored=observed.accepted, refused=refused, unknown=observed.unknown)
+
+    async def open_anomalies(self) -> list[Anomaly]:
+        """What is unusual now."""
+        return list(self._detector.open_anomalies())
+
+    async def health(self, fingerprints: Sequence[Fingerprint]) -> list[SeriesHealth]:
+        """How these series are now."""
+        return list(self._detector.health(fingerprints, self._clock.now_ms()))
+
+    async def ping(self) -> str:
+        """Answers while the actor's loop turns."""
+        return self._name
+
+    async def _tell(self) -> None:
+        while True:
+            if not self._untold:
+                self._told.clear()
+                await self._told.wait()
+            telling = tuple(self._untold)
+            try:
+                await self._correlation.submit(telling)
+            except SentinelError as error:
+                log.warning("changes wait", actor=self._name, changes=len(telling), error=str(error))
+                await self._clock.sleep(_RETRY_S)
+                continue
+            del self._untold[: len(telling)]
+
+    async def _keep_checkpoints(self) -> None:
+        while True:
+            await self._clock.sleep(self._checkpoint_every_s)
+            blob = self._detector.checkpoint()
+            try:
+                await asyncio.to_thread(self._checkpoints.save, self._name, blob)
+            except OSError as error:
+                log.error("checkpoint not written", actor=self._name, error=str(error))

@@ -1,0 +1,208 @@
+"""Typed wrappers round actor handles: the only place with `.remote(`. Deadlines and back-pressure live here."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import ray
+from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorError, RayError, RayTaskError
+
+from actors.detection import Scored
+from actors.journal import Followed
+from sentinel.detection.anomaly import Anomaly, SeriesHealth
+from sentinel.errors import Overloaded, SentinelError, Unavailable
+from sentinel.ids import Fingerprint, IncidentId
+from sentinel.incidents.audit import Break
+from sentinel.incidents.facts import Entry, Fact
+from sentinel.incidents.nouns import Incident, IncidentState, Principal
+from sentinel.telemetry.series import partition_of
+
+JOURNAL = "sentinel-journal"
+CORRELATION = "sentinel-correlation"
+APPROVAL = "sentinel-approval"
+EXECUTION = "sentinel-execution"
+_DEADLINE_S = 20.0
+
+
+def detection_name(index: int) -> str:
+    """The name of the index-th detection actor."""
+    return f"sentinel-detection-{index}"
+
+
+class _Handle:
+    """One named actor, found when first needed and again after it was lost."""
+
+    def __init__(self, name: str, namespace: str) -> None:
+        self._name = name
+        self._namespace = namespace
+        self._actor: Any = None
+
+    async def call(self, method: str, *args: object, deadline_s: float = _DEADLINE_S) -> Any:
+        """Call `method` once and await its answer.
+
+        Raises what the method raised if that is a SentinelError; Overloaded when its queue is full (it was not
+        called); Unavailable when the actor is away or late (it may have been called: read before repeating).
+        """
+        try:
+            if self._actor is None:
+                self._actor = ray.get_actor(self._name, self._namespace)
+            # One attempt, whatever the actor's options say: a repeated call could repeat an effect.
+            reference = getattr(self._actor, method).remote(*args)
+            return await asyncio.wait_for(reference, deadline_s)
+        except RayTaskError as error:
+            if isinstance(error.cause, SentinelError):
+                raise error.cause from None
+            raise
+        except PendingCallsLimitExceeded:
+            raise Overloaded(f"{self._name} has too many calls waiting") from None
+        except (TimeoutError, GetTimeoutError):
+            raise Unavailable(f"{self._name}.{method} did not answer within {deadline_s:.0f} s") from None
+        except ValueError:
+            raise Unavailable(f"{self._name} is not running") from None
+        except RayActorError:
+            self._actor = None
+            raise Unavailable(f"{self._name} is restarting") from None
+        except RayError as error:
+            self._actor = None
+            raise Unavailable(f"{self._name} cannot be reached: {type(error).__name__}") from None
+
+    async def ping(self) -> str:
+        """Whether the actor's loop turns."""
+        return str(await self.call("ping", deadline_s=5.0))
+
+
+class JournalHandle(_Handle):
+    """The journal actor, as `actors.api.Journal`."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(JOURNAL, namespace)
+
+    async def append(
+        self, incident_id: IncidentId, expected_seq: int, facts: Sequence[Fact], principal: Principal, at_ms: int
+    ) -> Incident:
+        incident: Incident = await self.call("append", incident_id, expected_seq, tuple(facts), principal, at_ms)
+        return incident
+
+    async def incident(self, incident_id: IncidentId) -> Incident | None:
+        incident: Incident | None = await self.call("incident", incident_id)
+        return incident
+
+    async def unresolved(self) -> list[Incident]:
+        incidents: list[Incident] = await self.call("unresolved")
+        return incidents
+
+    async def incidents(
+        self,
+        state: IncidentState | None = None,
+        service: str | None = None,
+        limit: int = 50,
+        before: IncidentId | None = None,
+    ) -> list[Incident]:
+        incidents: list[Incident] = await self.call("incidents", state, service, limit, before)
+        return incidents
+
+    async def entries(self, incident_id: IncidentId) -> list[Entry]:
+        entries: list[Entry] = await self.call("entries", incident_id)
+        return entries
+
+    async def position(self) -> int:
+        position: int = await self.call("position")
+        return position
+
+    async def follow(self, after: int, timeout_s: float) -> Followed:
+        followed: Followed = await self.call("follow", after, timeout_s, deadline_s=timeout_s + _DEADLINE_S)
+        return followed
+
+    async def audit(self) -> list[Break]:
+        breaks: list[Break] = await self.call("audit", deadline_s=300.0)
+        return breaks
+
+
+class DetectorsHandle:
+    """All detection actors as one: a service's partition says which of them to ask."""
+
+    def __init__(self, namespace: str, *, actors: int, partitions: int) -> None:
+        self._handles = [_Handle(detection_name(index), namespace) for index in range(actors)]
+        self._partitions = partitions
+
+    def actor_of(self, partition: int) -> int:
+        """The index of the actor that holds a partition."""
+        return partition % len(self._handles)
+
+    async def score(self, actor: int, packed: bytes) -> Scored:
+        """Have one actor score one packed SampleBatch."""
+        scored: Scored = await self._handles[actor].call("score", packed)
+        return scored
+
+    async def open_anomalies(self) -> list[Anomaly]:
+        found = await asyncio.gather(*(handle.call("open_anomalies") for handle in self._handles))
+        return [anomaly for anomalies in found for anomaly in anomalies]
+
+    async def health(self, watched: Mapping[str, Sequence[Fingerprint]]) -> list[SeriesHealth]:
+        by_actor: dict[int, list[Fingerprint]] = {}
+        for service, fingerprints in watched.items():
+            actor = self.actor_of(partition_of(service, self._partitions))
+            by_actor.setdefault(actor, []).extend(fingerprints)
+        found = await asyncio.gather(
+            *(self._handles[actor].call("health", fingerprints) for actor, fingerprints in by_actor.items())
+        )
+        return [health for each in found for health in each]
+
+    async def ping(self) -> str:
+        """Whether every detection actor's loop turns."""
+        answers = await asyncio.gather(*(handle.ping() for handle in self._handles))
+        return f"{len(answers)} detection actor{'s' if len(answers) > 1 else ''}"
+
+
+class CorrelationHandle(_Handle):
+    """The correlation actor, as `actors.api.Correlation`."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(CORRELATION, namespace)
+
+    async def submit(self, anomalies: Sequence[Anomaly]) -> None:
+        await self.call("submit", tuple(anomalies))
+
+    async def memory_state(self) -> str:
+        """Empty if the memory of incidents works, else what is lost."""
+        return str(await self.call("memory_state"))
+
+
+class ApprovalHandle(_Handle):
+    """The approval actor, as `actors.api.Approval`."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(APPROVAL, namespace)
+
+    async def decide(
+        self,
+        plan_id: str,
+        digest: str,
+        decision: Literal["approve", "reject"],
+        principal: Principal,
+        reason: str,
+        evidence: str,
+    ) -> str:
+        return str(await self.call("decide", plan_id, digest, decision, principal, reason, evidence))
+
+    async def withdraw(
+        self, plan_id: str, digest: str, verb: Literal["cancel", "abort"], principal: Principal, reason: str
+    ) -> str:
+        return str(await self.call("withdraw", plan_id, digest, verb, principal, reason))
+
+    async def close(
+        self, incident_id: str, verb: Literal["resolve", "escalate"], principal: Principal, reason: str
+    ) -> str:
+        return str(await self.call("close", incident_id, verb, principal, reason))
+
+
+class ExecutionHandle(_Handle):
+    """The execution actor; it takes its work from the journal, so it is only ever pinged."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(EXECUTION, namespace)
+
+
+def create(remote_class: Any, *args: object) -> None:
+    """Create the actor of a decorated class, or leave the one that has its name."""
+    remote_class.remote(*args)

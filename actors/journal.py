@@ -1,0 +1,157 @@
+"""The journal: the only hard state. Records facts, refuses illegal ones, answers views."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from sentinel.codec import entry_of, record_of
+from sentinel.errors import Conflict
+from sentinel.ids import IncidentId
+from sentinel.incidents.audit import GENESIS, Break, verify
+from sentinel.incidents.facts import Entry, Fact
+from sentinel.incidents.history import apply
+from sentinel.incidents.nouns import Incident, IncidentState, Principal
+from sentinel.ports import JournalStore
+
+_PAGE = 1000
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """Entries after a position, in order, and the position to ask from next."""
+
+    entries: tuple[Entry, ...]
+    position: int
+
+
+class JournalActor:
+    """Hard state: the records in the store, nothing else. Soft state: every incident as its facts tell.
+
+    An `append` that returned is on disk and legal; one that raised Conflict changed nothing, and the caller
+    reads again and decides anew; after any other failure the caller reads first, for it may have been written.
+    So every caller's loop may repeat itself, and two writers can never both win a sequence number.
+    """
+
+    def __init__(self, store: JournalStore) -> None:
+        self._store = store
+        self._incidents: dict[IncidentId, Incident] = {}
+        self._hashes: dict[IncidentId, str] = {}
+        self._position = 0
+        self._grown = asyncio.Condition()
+        self._writing = asyncio.Lock()
+        self._load()
+
+    def _load(self) -> None:
+        """Replay what was recorded since the last position seen; the same code serves start and a lost race."""
+        while located := self._store.read_after(self._position, _PAGE):
+            for each in located:
+                entry = entry_of(each.record)
+                self._incidents[entry.incident_id] = apply(self._incidents.get(entry.incident_id), entry)
+                self._hashes[entry.incident_id] = each.record.hash
+                self._position = each.position
+
+    async def append(
+        self,
+        incident_id: IncidentId,
+        expected_seq: int,
+        facts: Sequence[Fact],
+        principal: Principal,
+        at_ms: int,
+    ) -> Incident:
+        """Record `facts` after entry `expected_seq` (0 for a new incident), all or none, and answer the incident.
+
+        Raises IllegalTransition for a fact its life forbids, Conflict if the incident has moved on,
+        Unavailable if the store does not answer.
+        """
+        async with self._writing:
+            incident = self._incidents.get(incident_id)
+            at_seq = incident.seq if incident else 0
+            if at_seq != expected_seq:
+                raise Conflict(f"incident {incident_id} is at entry {at_seq}, not {expected_seq}")
+            records, hash_ = [], self._hashes.get(incident_id, GENESIS)
+            for offset, fact in enumerate(facts, start=1):
+                entry = Entry(
+                    incident_id=incident_id, seq=expected_seq + offset, at_ms=at_ms, principal=principal, fact=fact
+                )
+                incident = apply(incident, entry)
+                record = record_of(entry, hash_)
+                records.append(record)
+                hash_ = record.hash
+            if incident is None:
+                raise Conflict(f"incident {incident_id}: no facts were given")
+            try:
+                self._position = await asyncio.to_thread(self._store.append, records)
+            except Conflict:
+                # Another journal wrote to the same database: its entries are the truth, so take them in.
+                await asyncio.to_thread(self._load)
+                raise
+            self._incidents[incident_id], self._hashes[incident_id] = incident, hash_
+        for fact in facts:
+            log.info("recorded", incident_id=incident_id, fact=fact.kind, plan_id=getattr(fact, "plan_id", None))
+        async with self._grown:
+            self._grown.notify_all()
+        return incident
+
+    async def incident(self, incident_id: IncidentId) -> Incident | None:
+        """One incident as it now is, or None."""
+        return self._incidents.get(incident_id)
+
+    async def unresolved(self) -> list[Incident]:
+        """Every incident that is not over, oldest first."""
+        return [each for each in self._incidents.values() if each.state is not IncidentState.RESOLVED]
+
+    async def incidents(
+        self,
+        state: IncidentState | None = None,
+        service: str | None = None,
+        limit: int = 50,
+        before: IncidentId | None = None,
+    ) -> list[Incident]:
+        """Newest first; `before` is the id of the last one of the page before."""
+        found = [
+            each
+            for each in self._incidents.values()
+            if (state is None or each.state is state) and (service is None or service in each.services)
+        ]
+        found.sort(key=lambda each: (each.opened_at_ms, each.id), reverse=True)
+        if before is not None and (last := self._incidents.get(before)):
+            found = [each for each in found if (each.opened_at_ms, each.id) < (last.opened_at_ms, last.id)]
+        return found[:limit]
+
+    async def entries(self, incident_id: IncidentId) -> list[Entry]:
+        """The whole history of one incident."""
+        records = await asyncio.to_thread(self._store.read, incident_id)
+        return [entry_of(record) for record in records]
+
+    async def position(self) -> int:
+        """The place after the newest entry: what to follow from."""
+        return self._position
+
+    async def follow(self, after: int, timeout_s: float) -> Followed:
+        """Entries after `after`; waits up to `timeout_s` for the first one."""
+        try:
+            async with asyncio.timeout(timeout_s), self._grown:
+                await self._grown.wait_for(lambda: self._position > after)
+        except TimeoutError:
+            return Followed(entries=(), position=after)
+        located = await asyncio.to_thread(self._store.read_after, after, _PAGE)
+        return Followed(
+            entries=tuple(entry_of(each.record) for each in located),
+            position=located[-1].position if located else after,
+        )
+
+    async def audit(self) -> list[Break]:
+        """Where the audit chain of any incident does not hold; empty if all do."""
+
+        def check() -> list[Break]:
+            breaks = (verify(self._store.read(incident_id)) for incident_id in self._store.incident_ids())
+            return [broken for broken in breaks if broken]
+
+        return await asyncio.to_thread(check)
+
+    async def ping(self) -> str:
+        """Answers while the actor's loop turns."""
+        return "journal"

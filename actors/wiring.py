@@ -1,0 +1,298 @@
+"""The composition root: settings -> adapters -> actors, with their names, restarts and limits.
+
+Nothing else builds an adapter for a running system, names an actor or decorates a class. Each adapter is
+made inside the process of the actor that owns it, so connections and engines never cross a process.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import ray
+import structlog
+from numpy.typing import NDArray
+
+from actors import handles
+from actors.approval import ApprovalActor
+from actors.cards import Cards
+from actors.correlation import CorrelationActor, CorrelationPolicy
+from actors.detection import DetectionActor
+from actors.execution import ExecutionActor
+from actors.following import keep_running
+from actors.journal import JournalActor
+from actors.steps import StepRunner
+from sentinel import logs
+from sentinel.adapters.aws import AwsCloud, StaticCredentials
+from sentinel.adapters.checkpoints import FileCheckpoints
+from sentinel.adapters.qdrant import DisabledMemory, QdrantMemory, open_memory
+from sentinel.adapters.slack import SlackMessenger
+from sentinel.adapters.slack_card import card
+from sentinel.adapters.slack_signature import verify
+from sentinel.adapters.sql_journal import SqlJournalStore
+from sentinel.adapters.unconnected import UnconnectedCloud
+from sentinel.clock import SystemClock
+from sentinel.correlation.topology import topology_of
+from sentinel.detection.config import DetectorConfig
+from sentinel.errors import Unavailable
+from sentinel.ports import Cloud, Memory, Recalled
+from sentinel.remediation.approval import ApprovalPolicy
+from sentinel.remediation.planner import PlanPolicy
+from sentinel.remediation.safety import Limits
+from sentinel.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class Journal(JournalActor):
+    """The journal in its own process."""
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
+        logs.set_up()
+        clock = SystemClock()
+        while True:
+            try:
+                super().__init__(SqlJournalStore(settings.store.url))
+                return
+            except Unavailable as error:
+                # An actor whose constructor raises never comes back; a database that is away does.
+                log.error("the store is not reached", error=str(error))
+                await clock.sleep(1.0)
+
+
+class Detection(DetectionActor):
+    """A detection actor in its own process."""
+
+    async def __init__(self, settings: Settings, index: int) -> None:  # type: ignore[misc]  # Ray awaits it
+        logs.set_up()
+        clock = SystemClock()
+        super().__init__(
+            name=handles.detection_name(index),
+            config=detector_config(settings),
+            correlation=handles.CorrelationHandle(settings.ray.namespace),
+            checkpoints=FileCheckpoints(settings.detection.checkpoint_path),
+            checkpoint_every_s=settings.detection.checkpoint_every_s,
+            clock=clock,
+        )
+        self._running = keep_running(self.run, "detection", clock)
+
+
+class Correlation(CorrelationActor):
+    """The correlation actor in its own process."""
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
+        logs.set_up()
+        clock, correlation = SystemClock(), settings.correlation
+        super().__init__(
+            journal=handles.JournalHandle(settings.ray.namespace),
+            detectors=detectors(settings),
+            memory=OpenedWhenNeeded(settings),
+            topology=topology_of(correlation.topology),
+            policy=CorrelationPolicy(
+                group_wait_s=correlation.group_wait_s,
+                group_window_s=correlation.group_window_s,
+                resolve_after_s=correlation.resolve_after_s,
+                dedup_window_s=correlation.dedup_window_s,
+                dedup_similarity=correlation.dedup_similarity,
+                recall_limit=correlation.recall_limit,
+            ),
+            clock=clock,
+        )
+        self._running = keep_running(self.run, "correlation", clock)
+
+
+class Approval(ApprovalActor):
+    """The approval actor in its own process."""
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
+        logs.set_up()
+        clock, journal = SystemClock(), handles.JournalHandle(settings.ray.namespace)
+        messenger = slack_messenger(settings)
+        public_url = settings.api.public_url
+
+        super().__init__(
+            journal=journal,
+            cards=Cards(journal, messenger, lambda incident: card(incident, public_url=public_url), clock)
+            if messenger
+            else None,
+            runbooks=[entry.runbook for entry in settings.runbooks],
+            limits=limits(settings),
+            plan_policy=PlanPolicy(
+                approvals_required=settings.approval.required,
+                expires_after_ms=round(settings.approval.expires_after_s * 1000),
+                dry_run=settings.executor.dry_run,
+            ),
+            approval_policy=ApprovalPolicy(approvers=frozenset(settings.approval.approvers)),
+            clock=clock,
+        )
+        self._running = keep_running(self.run, "approval", clock)
+
+
+class Execution(ExecutionActor):
+    """The execution actor in its own process."""
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
+        logs.set_up()
+        clock, executor = SystemClock(), settings.executor
+        super().__init__(
+            journal=handles.JournalHandle(settings.ray.namespace),
+            detectors=detectors(settings),
+            runner=StepRunner(cloud(settings), clock, effect_within_s=executor.call_timeout_s, poll_s=executor.poll_s),
+            limits=limits(settings),
+            clock=clock,
+            # Names this process and no other: a plan owned by another name is one to take over.
+            owner=f"{ray.get_runtime_context().get_node_id()[:8]}-{os.getpid()}-{clock.now_ms()}",
+            start_within_ms=round(settings.approval.start_within_s * 1000),
+            poll_s=executor.poll_s,
+        )
+        self._running = keep_running(self.run, "execution", clock)
+
+
+def start_actors(settings: Settings) -> None:
+    """See that every actor of this Sentinel runs; those that do are left as they are."""
+    _ensure(Journal, handles.JOURNAL, settings, pending=4096)
+    _ensure(Correlation, handles.CORRELATION, settings, pending=1024)
+    _ensure(Approval, handles.APPROVAL, settings, pending=1024)
+    _ensure(Execution, handles.EXECUTION, settings, pending=64)
+    for index in range(settings.detection.actors):
+        name = handles.detection_name(index)
+        _ensure(Detection, name, settings, index, pending=settings.detection.max_pending_calls)
+
+
+def stop_actors(settings: Settings) -> None:
+    """End every actor of this Sentinel. What they hold is in the journal and in checkpoints."""
+    names = [handles.detection_name(index) for index in range(settings.detection.actors)]
+    names += [handles.EXECUTION, handles.APPROVAL, handles.CORRELATION, handles.JOURNAL]
+    for name in names:
+        try:
+            ray.kill(ray.get_actor(name, settings.ray.namespace), no_restart=True)
+        except ValueError:
+            log.debug("was not running", actor=name)
+
+
+def _ensure(cls: Callable[..., object], name: str, settings: Settings, *args: object, pending: int) -> None:
+    """An actor of that name, made if there is none. One that died comes back by itself and rebuilds its state.
+
+    No task is retried: a method body that Ray ran twice could have its effect twice.
+    """
+    remote_class: Any = ray.remote(cls)
+    options = remote_class.options(
+        name=name,
+        namespace=settings.ray.namespace,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0.05,
+        max_restarts=-1,
+        max_task_retries=0,
+        max_concurrency=1000,
+        max_pending_calls=pending,
+    )
+    handles.create(options, settings, *args)
+
+
+def detectors(settings: Settings) -> handles.DetectorsHandle:
+    """The detection actors of these settings as one."""
+    return handles.DetectorsHandle(
+        settings.ray.namespace, actors=settings.detection.actors, partitions=settings.detection.partitions
+    )
+
+
+def detector_config(settings: Settings) -> DetectorConfig:
+    """What a Detector needs of the settings."""
+    detection = settings.detection
+    return DetectorConfig(
+        grace_samples=detection.grace_samples,
+        open_score=detection.open_score,
+        close_score=detection.close_score,
+        open_after=detection.open_after,
+        close_after=detection.close_after,
+        relearn_after=detection.relearn_after,
+        relearn_after_s=detection.relearn_after_s,
+        no_data_after_s=detection.no_data_after_s,
+        max_series=detection.max_series,
+    )
+
+
+class OpenedWhenNeeded:
+    """The memory of incidents, opened by the first call that succeeds in it.
+
+    A predecessor that is still ending may hold the embedded directory, and an actor whose constructor
+    raises never comes back.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.qdrant
+        self._opened: QdrantMemory | DisabledMemory | None = None
+
+    @property
+    def note(self) -> str:
+        """See `ports.IncidentMemory`."""
+        return self._opened.note if self._opened else ""
+
+    def remember(self, memory: Memory) -> None:
+        """See `ports.IncidentMemory`."""
+        self._open().remember(memory)
+
+    def similar(self, vector: NDArray[np.float32], limit: int) -> list[Recalled]:
+        """See `ports.IncidentMemory`."""
+        return self._open().similar(vector, limit)
+
+    def close(self) -> None:
+        """See `ports.IncidentMemory`."""
+        if self._opened:
+            self._opened.close()
+
+    def _open(self) -> QdrantMemory | DisabledMemory:
+        if self._opened is None:
+            self._opened = open_memory(self._settings)
+        return self._opened
+
+
+def slack_messenger(settings: Settings) -> SlackMessenger | None:
+    """Slack, or None where it is not set up."""
+    slack = settings.slack
+    if not slack.active:
+        return None
+    return SlackMessenger(
+        channel=slack.channel,
+        token=slack.bot_token.get_secret_value() if slack.bot_token else "",
+        webhook_url=slack.webhook_url.get_secret_value() if slack.webhook_url else "",
+        api_url=slack.api_url,
+    )
+
+
+def slack_verifier(settings: Settings) -> Callable[[Mapping[str, str], bytes, int], None]:
+    """Checks that a request comes from Slack: headers in lower case, raw body, now. Raises Unauthenticated."""
+    secret = settings.slack.signing_secret
+    secrets = (secret.get_secret_value(),) if secret else ()
+
+    def check(headers: Mapping[str, str], body: bytes, now_ms: int) -> None:
+        verify(headers, body, secrets, now_ms)
+
+    return check
+
+
+def limits(settings: Settings) -> Limits:
+    """What may be touched, and by how much."""
+    executor = settings.executor
+    return Limits(
+        ec2_instances=frozenset(executor.aws_ec2_instance_whitelist),
+        ecs_clusters=frozenset(executor.aws_ecs_cluster_whitelist),
+        max_desired_count=executor.max_desired_count,
+        max_scale_step=executor.max_scale_step,
+    )
+
+
+def cloud(settings: Settings) -> Cloud:
+    """AWS; or the sandbox's double of it, which never sees real credentials."""
+    executor = settings.executor
+    if executor.backend == "sandbox" and not executor.aws_endpoint_url:
+        return UnconnectedCloud()
+    return AwsCloud(
+        region=executor.aws_region,
+        endpoint_url=executor.aws_endpoint_url,
+        call_timeout_s=executor.call_timeout_s,
+        credentials=StaticCredentials(access_key_id="sandbox", secret_access_key="sandbox")  # noqa: S106 no secret
+        if executor.backend == "sandbox"
+        else None,
+    )

@@ -1,0 +1,16 @@
+"""What Alembic runs for each command: it migrates the connection it is given, inside the caller's transaction."""
+
+from alembic import context
+
+from sentinel.adapters.sql_journal import METADATA
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=METADATA,
+    # SQLite cannot alter a table in place: Alembic copies it.
+    render_as_batch=True,
+    # True of SQLite too, as our engine sends BEGIN itself: a migration that fails leaves nothing behind.
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,115 @@
+"""Anomaly -> alert: what kind of thing it is, which way it harms, and how much it weighs."""
+
+import math
+import re
+from collections.abc import Mapping
+
+from sentinel.clock import iso
+from sentinel.detection.anomaly import Anomaly
+from sentinel.incidents.nouns import Alert, Direction, Severity
+from sentinel.telemetry.kinds import AVAILABILITY, CPU, DISK, ERRORS, LATENCY, MEMORY, OTHER, TRAFFIC, kind_of
+
+CRITICAL_SCORE = 20.0  # spreads; the detector opens at 8 by default, so this is far beyond a near miss
+EVIDENCE_CAP = 5.0
+
+# (kind, which way its pressure went) -> severity, and severity from CRITICAL_SCORE. What is not here is
+# information only: faster, calmer and emptier than usual harms nobody, and more traffic that does harm
+# shows in latency or errors. Symptoms that users feel can be critical; saturation alone warns.
+SEVERITY: Mapping[tuple[str, Direction], tuple[Severity, Severity]] = {
+    (ERRORS, Direction.UP): (Severity.WARNING, Severity.CRITICAL),
+    (LATENCY, Direction.UP): (Severity.WARNING, Severity.CRITICAL),
+    (AVAILABILITY, Direction.DOWN): (Severity.CRITICAL, Severity.CRITICAL),
+    (TRAFFIC, Direction.DOWN): (Severity.WARNING, Severity.WARNING),
+    (CPU, Direction.UP): (Severity.WARNING, Severity.WARNING),
+    (MEMORY, Direction.UP): (Severity.WARNING, Severity.WARNING),
+    (DISK, Direction.UP): (Severity.WARNING, Severity.WARNING),
+    (OTHER, Direction.UP): (Severity.WARNING, Severity.WARNING),
+    (OTHER, Direction.DOWN): (Severity.WARNING, Severity.WARNING),
+}
+
+# Metrics that count the opposite of their kind: what is left instead of what is used, the sick instead of the well.
+_LEFT_OVER = re.compile(r"free|avail|idle|remaining")
+_OPPOSITE: Mapping[str, re.Pattern[str]] = {
+    CPU: _LEFT_OVER,
+    MEMORY: _LEFT_OVER,
+    DISK: _LEFT_OVER,
+    AVAILABILITY: re.compile(r"un_?healthy|un_?avail|not_?ready"),
+}
+
+# Labels by which a caller says whom it called: its latency and errors then speak of the one called.
+_PEER_LABELS = ("peer.service", "peer_service", "destination_service", "callee")
+
+
+def alert_of(anomaly: Anomaly) -> Alert:
+    """The alert that `anomaly` is: one fingerprint over one span, with its kind and severity."""
+    series = anomaly.series
+    kind, direction = kind_of(series.metric), Direction(anomaly.direction)
+    return Alert(
+        fingerprint=series.fingerprint,
+        service=series.service,
+        metric=series.metric,
+        kind=kind,
+        direction=direction,
+        severity=severity_of(kind, series.metric, direction, anomaly.score),
+        score=anomaly.score,
+        value=anomaly.value,
+        expected_low=anomaly.expected_low,
+        expected_high=anomaly.expected_high,
+        labels=series.labels,
+        started_at_ms=anomaly.started_at_ms,
+        last_at_ms=anomaly.last_at_ms,
+        ended_at_ms=anomaly.ended_at_ms,
+    )
+
+
+def severity_of(kind: str, metric: str, direction: Direction, score: float) -> Severity:
+    """What the table `SEVERITY` says; `score` is in spreads."""
+    ordinary, strong = SEVERITY.get((kind, _pressure(kind, metric, direction)), (Severity.INFO, Severity.INFO))
+    return strong if score >= CRITICAL_SCORE else ordinary
+
+
+def harmful(alert: Alert) -> bool:
+    """Whether the alert alone is worth an incident; information only is kept as context of one."""
+    return alert.severity is not Severity.INFO
+
+
+def pressure(alert: Alert) -> Direction:
+    """The direction in the sense of the kind: less free memory is memory going up."""
+    return _pressure(alert.kind, alert.metric, alert.direction)
+
+
+def _pressure(kind: str, metric: str, direction: Direction) -> Direction:
+    opposite = _OPPOSITE.get(kind)
+    if opposite is None or not opposite.search(metric.lower()):
+        return direction
+    return Direction.DOWN if direction is Direction.UP else Direction.UP
+
+
+def evidence(alert: Alert) -> float:
+    """log1p of the score, 0 to EVIDENCE_CAP.
+
+    Uncapped, a series that never moves scores without limit at its first change and wins every comparison.
+    """
+    return min(math.log1p(max(alert.score, 0.0)), EVIDENCE_CAP)
+
+
+def subject(alert: Alert) -> str:
+    """The service the alert speaks of: for latency and errors of a call, the one called."""
+    if alert.kind not in (LATENCY, ERRORS):
+        return alert.service
+    return next((alert.labels[name] for name in _PEER_LABELS if alert.labels.get(name)), alert.service)
+
+
+def measure(alert: Alert) -> str:
+    """What is measured, for people: the kind, or the metric's own name where the kind says nothing."""
+    return alert.metric if alert.kind == OTHER else alert.kind
+
+
+def state(alert: Alert) -> str:
+    """`cpu high`, `traffic low`: the measure and where it went."""
+    return f"{measure(alert)} {'high' if pressure(alert) is Direction.UP else 'low'}"
+
+
+def time_of_day(at_ms: int) -> str:
+    """`12:03:05 UTC`."""
+    return f"{iso(at_ms)[11:19]} UTC"

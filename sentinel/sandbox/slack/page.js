@@ -1,0 +1,258 @@
+"use strict";
+// Everything shown was written by others, so text reaches the page through text nodes only, never as HTML.
+
+const POLL_MS = 1000;
+const byId = (id) => document.getElementById(id);
+const list = byId("messages");
+const shown = new Map(); // ts -> {json, node}: a message is drawn anew only when it changed
+const pending = new Set(); // buttons whose click is under way
+const failures = new Map(); // ts -> what Slack would show beside the buttons
+let world = { version: -1, channels: {}, users: [], messages: [], whispers: [] };
+let me = sessionStorage.getItem("user") || "";
+
+function element(tag, className, ...children) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  node.append(...children);
+  return node;
+}
+
+const unescape = (text) => text.replace(/&(lt|gt|amp);/g, (_, name) => ({ lt: "<", gt: ">", amp: "&" })[name]);
+
+const MARKS = new RegExp(
+  [
+    "```([\\s\\S]+?)```",
+    "`([^`\\n]+)`",
+    "<([^<>\\n]+)>",
+    "(?<![\\w*])\\*(?=[^\\s*])([^*\\n]*[^\\s*])\\*(?![\\w*])",
+    "(?<![\\w_])_(?=[^\\s_])([^_\\n]*[^\\s_])_(?![\\w_])",
+    "(?<![\\w~])~(?=[^\\s~])([^~\\n]*[^\\s~])~(?![\\w~])",
+  ].join("|"),
+  "g",
+);
+
+function mrkdwn(text, verbatim) {
+  const out = document.createDocumentFragment();
+  let at = 0;
+  for (const match of text.matchAll(MARKS)) {
+    out.append(words(text.slice(at, match.index), verbatim));
+    const [, pre, code, angle, bold, italic, struck] = match;
+    if (pre !== undefined) out.append(element("pre", "", unescape(pre)));
+    else if (code !== undefined) out.append(element("code", "", unescape(code)));
+    else if (angle !== undefined) out.append(special(angle));
+    else if (bold !== undefined) out.append(element("strong", "", mrkdwn(bold, verbatim)));
+    else if (italic !== undefined) out.append(element("em", "", mrkdwn(italic, verbatim)));
+    else out.append(element("s", "", mrkdwn(struck, verbatim)));
+    at = match.index + match[0].length;
+  }
+  out.append(words(text.slice(at), verbatim));
+  return out;
+}
+
+function words(text, verbatim) {
+  const out = document.createDocumentFragment();
+  if (verbatim) { out.append(unescape(text)); return out; }
+  // Without verbatim, Slack makes a link of whatever looks like one.
+  for (const part of text.split(/(https?:\/\/[^\s<>]+)/)) {
+    out.append(/^https?:\/\//.test(part) ? link(unescape(part), unescape(part)) : unescape(part));
+  }
+  return out;
+}
+
+function link(url, label) {
+  const node = element("a", "", label);
+  if (/^https?:\/\//i.test(url)) { node.href = url; node.target = "_blank"; node.rel = "noopener noreferrer"; }
+  return node;
+}
+
+function special(content) {
+  const [target, label] = content.split(/\|(.*)/s);
+  if (target.startsWith("!date^")) return date(target.split("^"), label);
+  if (target.startsWith("@")) {
+    const user = world.users.find((each) => each.id === target.slice(1));
+    return element("span", "ping", "@" + (user ? user.name : target.slice(1)));
+  }
+  if (target.startsWith("#")) return element("span", "ping", "#" + (label || target.slice(1)));
+  if (target.startsWith("!")) return element("span", "ping", "@" + (label || target.slice(1)));
+  return link(unescape(target), unescape(label || target));
+}
+
+function date([, seconds, format], fallback) {
+  const then = new Date(Number(seconds) * 1000);
+  if (Number.isNaN(then.getTime())) return unescape(fallback || "");
+  const days = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(then).setHours(0, 0, 0, 0)) / 86400000);
+  const short = then.toLocaleDateString([], { month: "short", day: "numeric", year: "numeric" });
+  const pretty = { "-1": "tomorrow", 0: "today", 1: "yesterday" }[days] || short;
+  const clock = then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const node = element("time", "", format
+    .replace(/\{date_(short|long|num)?_?pretty\}/g, pretty)
+    .replace(/\{date[a-z_]*\}/g, short)
+    .replace(/\{time_secs\}/g, then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" }))
+    .replace(/\{time\}/g, clock));
+  node.dateTime = then.toISOString();
+  node.title = unescape(fallback || "");
+  return node;
+}
+
+function textOf(object) {
+  if (object.type === "plain_text") return element("div", "text", object.text);
+  return element("div", "text", mrkdwn(object.text, object.verbatim === true));
+}
+
+function draw(block, message) {
+  switch (block.type) {
+    case "header": return element("div", "block header", block.text.text);
+    case "divider": return element("hr", "block divider");
+    case "context": return element("div", "block context", ...block.elements.map(textOf));
+    case "actions": {
+      const row = element("div", "block actions", ...block.elements.map((each) => button(each, message)));
+      if (failures.has(message.ts)) row.append(element("span", "warning", "⚠ " + failures.get(message.ts)));
+      return row;
+    }
+    default: {
+      const node = element("div", "block section");
+      if (block.text) node.append(textOf(block.text));
+      if (block.fields) node.append(element("div", "block fields", ...block.fields.map(textOf)));
+      return node;
+    }
+  }
+}
+
+function button(spec, message) {
+  const node = element("button", spec.style || "", spec.text.text);
+  node.type = "button";
+  node.disabled = pending.has(message.ts + spec.action_id);
+  node.addEventListener("click", async () => {
+    if (!spec.confirm || await confirmed(spec)) await press(spec, message);
+  });
+  return node;
+}
+
+function confirmed(spec) {
+  const dialog = byId("confirm");
+  byId("confirm-title").textContent = spec.confirm.title.text;
+  byId("confirm-text").replaceChildren(textOf(spec.confirm.text));
+  byId("confirm-deny").textContent = spec.confirm.deny.text;
+  byId("confirm-yes").textContent = spec.confirm.confirm.text;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
+
+async function press(spec, message) {
+  const key = message.ts + spec.action_id;
+  pending.add(key);
+  failures.delete(message.ts);
+  redraw();
+  try {
+    const response = await fetch("_control/click", {
+      method: "POST",
+      body: JSON.stringify({ channel: message.channel, ts: message.ts, action_id: spec.action_id, user: me }),
+    });
+    const result = await response.json();
+    if (!response.ok) failures.set(message.ts, result.error);
+    else if (result.status === null) failures.set(message.ts, "The app did not respond: " + result.answer);
+    else if (result.status !== 200) failures.set(message.ts, `The app answered with an error (HTTP ${result.status})`);
+  } catch {
+    failures.set(message.ts, "The click could not be sent");
+  }
+  pending.delete(key);
+  redraw();
+  await poll();
+}
+
+function drawMessage(message) {
+  const blocks = message.blocks.length
+    ? message.blocks.map((block) => draw(block, message))
+    : [element("div", "text", mrkdwn(message.text, false))];
+  const at = new Date(Number(message.ts) * 1000);
+  const time = element("time", "", at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
+  time.title = at.toLocaleString();
+  const byline = element("div", "byline", "Sentinel", element("span", "app", "APP"), time);
+  if (message.edited_ts) {
+    const count = message.earlier.length;
+    byline.append(element("span", "edited", ` (edited${count > 1 ? ` ${count} times` : ""})`));
+  }
+  const node = element("li", message.user ? "message whisper" : "message");
+  if (message.user) node.append(element("span", "only", "Only visible to you"));
+  node.append(element("div", "face", "S"), element("div", "body", byline, ...blocks));
+  return node;
+}
+
+function redraw() {
+  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 120;
+  const first = shown.size === 0;
+  const mine = world.whispers.filter((each) => each.user === me);
+  const all = [...world.messages, ...mine].sort((a, b) => Number(a.ts) - Number(b.ts));
+  const kept = new Set();
+  let before = null;
+  for (const message of all) {
+    const mark = [...pending].filter((key) => key.startsWith(message.ts)).join() + (failures.get(message.ts) || "");
+    const json = JSON.stringify(message) + mark;
+    kept.add(message.ts);
+    let entry = shown.get(message.ts);
+    if (!entry || entry.json !== json) {
+      const node = drawMessage(message);
+      if (entry) entry.node.replaceWith(node);
+      entry = { json, node };
+      shown.set(message.ts, entry);
+    }
+    const place = before ? before.nextSibling : list.firstChild;
+    if (place !== entry.node) list.insertBefore(entry.node, place);
+    before = entry.node;
+  }
+  for (const [ts, entry] of shown) {
+    if (!kept.has(ts)) { entry.node.remove(); shown.delete(ts); }
+  }
+  if (atEnd || first) list.scrollTop = list.scrollHeight;
+}
+
+function drawFrame() {
+  const name = Object.values(world.channels)[0] || "";
+  byId("channel").textContent = "# " + name;
+  const here = element("a", "", "# " + name);
+  here.href = "#messages";
+  here.setAttribute("aria-current", "page");
+  byId("channels").replaceChildren(here);
+  const select = byId("user");
+  if (select.options.length !== world.users.length) {
+    select.replaceChildren(...world.users.map((user) => {
+      const kind = user.is_stranger ? " (another workspace)" : user.is_restricted ? " (guest)" : "";
+      return new Option(user.real_name + kind, user.id);
+    }));
+    if (!world.users.some((user) => user.id === me)) me = world.users[0].id;
+    select.value = me;
+  }
+}
+
+async function poll() {
+  const connection = byId("connection");
+  try {
+    const response = await fetch("_control/messages?since=" + world.version);
+    if (response.status === 200) {
+      world = await response.json();
+      drawFrame();
+      redraw();
+    }
+    connection.textContent = "live";
+    connection.className = "";
+  } catch {
+    connection.textContent = "connection lost, trying again";
+    connection.className = "lost";
+  }
+}
+
+byId("user").addEventListener("change", (event) => {
+  me = event.target.value;
+  sessionStorage.setItem("user", me);
+  redraw();
+});
+
+(async () => {
+  for (;;) {
+    await poll();
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+})();

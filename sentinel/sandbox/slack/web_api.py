@@ -1,0 +1,220 @@
+"""Slack's Web API and incoming webhook, as far as Sentinel needs them and as strict as Slack.
+
+Answers and error codes from docs.slack.dev/reference/methods: a refusal is HTTP 200 with "ok": false.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from sentinel.clock import Clock
+from sentinel.sandbox.slack import validation
+from sentinel.sandbox.slack.faults import Faults
+from sentinel.sandbox.slack.workspace import APP, BOT, BOT_NAME, BOT_USER, TEAM, TEAM_NAME, Blocks, Message, Workspace
+
+Args = Mapping[str, Any]
+Answer = dict[str, Any]
+Work = Callable[[], Awaitable[Response]]
+
+
+class Refused(Exception):
+    """An `ok: false` answer with its code."""
+
+    def __init__(self, code: str, messages: list[str] | None = None) -> None:
+        super().__init__(code)
+        self.code = code
+        self.messages = messages or []
+
+
+class WebApi:
+    """The methods over one workspace. `log` has every call in order; a token is never in it."""
+
+    def __init__(self, workspace: Workspace, faults: Faults, clock: Clock, *, token: str, webhook_key: str) -> None:
+        self._workspace, self._faults, self._clock = workspace, faults, clock
+        self._token, self._webhook_key = token, webhook_key
+        self.log: list[dict[str, Any]] = []
+        self._methods: Mapping[str, Callable[[Args], Answer]] = {
+            "auth.test": self._auth_test,
+            "chat.postMessage": self._post,
+            "chat.update": self._update,
+            "chat.postEphemeral": self._whisper,
+            "conversations.history": self._history,
+            "users.info": self._user,
+        }
+
+    async def call(self, request: Request) -> Response:
+        """One call of /api/{method}."""
+        method = request.path_params["method"]
+        body = await request.body()
+
+        async def work() -> Response:
+            return JSONResponse(self._answer(method, request, body))
+
+        return await self._logged(method, request, body, work)
+
+    async def webhook(self, request: Request) -> Response:
+        """One post to /services/T000/B000/{key}: plain text, and the status says whether it worked."""
+        body = await request.body()
+
+        async def work() -> Response:
+            if request.path_params["key"] != self._webhook_key:
+                return PlainTextResponse("no_service", 404)
+            try:
+                text, blocks = _content(_arguments(request, body, payload_field="payload"))
+            except Refused as refused:
+                unread = refused.code in ("invalid_json", "json_not_object")
+                return PlainTextResponse("invalid_payload" if unread else refused.code, 400)
+            self._workspace.post(next(iter(self._workspace.channels)), text, blocks, by_webhook=True)
+            return PlainTextResponse("ok")
+
+        return await self._logged("webhook", request, body, work)
+
+    async def _logged(self, method: str, request: Request, body: bytes, work: Work) -> Response:
+        try:
+            arguments = {name: value for name, value in _arguments(request, body).items() if name != "token"}
+        except Refused:
+            arguments = {}
+        entry = {"method": method, "at_ms": self._clock.now_ms(), "arguments": arguments}
+        self.log.append(entry)
+        response: Response = await self._faults.answer(method, request, work)
+        entry["status"] = response.status_code
+        if response.body:
+            entry["answer"] = bytes(response.body).decode()[:2000]
+        return response
+
+    def _answer(self, method: str, request: Request, body: bytes) -> Answer:
+        try:
+            arguments = _arguments(request, body)
+            self._authenticate(request, arguments)
+            run = self._methods.get(method)
+            if run is None:
+                raise Refused("unknown_method")
+            return {"ok": True, **run(arguments)}
+        except Refused as refused:
+            answer: Answer = {"ok": False, "error": refused.code}
+            if refused.messages:
+                answer["response_metadata"] = {"messages": [f"[ERROR] {each}" for each in refused.messages]}
+            return answer
+
+    def _authenticate(self, request: Request, arguments: Args) -> None:
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        given = bearer if scheme.lower() == "bearer" else arguments.get("token", "")
+        if not given:
+            raise Refused("not_authed")
+        if given != self._token:
+            raise Refused("invalid_auth")
+
+    def _auth_test(self, arguments: Args) -> Answer:
+        return {
+            "url": "https://acme.slack.com/",
+            "team": TEAM_NAME,
+            "team_id": TEAM,
+            "user": BOT_NAME,
+            "user_id": BOT_USER,
+            "bot_id": BOT,
+        }
+
+    def _post(self, arguments: Args) -> Answer:
+        channel = self._channel(arguments)
+        message = self._workspace.post(channel, *_content(arguments))
+        return {"channel": channel, "ts": message.ts, "message": as_json(message)}
+
+    def _update(self, arguments: Args) -> Answer:
+        channel = self._channel(arguments)
+        message = self._workspace.message(channel, str(arguments.get("ts", "")))
+        if message is None:
+            raise Refused("message_not_found")
+        if message.by_webhook:
+            raise Refused("cant_update_message")
+        self._workspace.edit(message, *_content(arguments))
+        return {"channel": channel, "ts": message.ts, "text": message.text, "message": as_json(message)}
+
+    def _whisper(self, arguments: Args) -> Answer:
+        channel = self._channel(arguments)
+        user = str(arguments.get("user", ""))
+        if user not in self._workspace.users:
+            raise Refused("user_not_in_channel")
+        return {"message_ts": self._workspace.whisper(channel, user, *_content(arguments)).ts}
+
+    def _history(self, arguments: Args) -> Answer:
+        channel = self._channel(arguments)
+        limit = int(arguments.get("limit", 100))
+        newest_first = [as_json(each) for each in reversed(self._workspace.messages) if each.channel == channel]
+        return {"messages": newest_first[:limit], "has_more": len(newest_first) > limit}
+
+    def _user(self, arguments: Args) -> Answer:
+        user = self._workspace.users.get(str(arguments.get("user", "")))
+        if user is None:
+            raise Refused("user_not_found")
+        profile = {"real_name": user.real_name, "display_name": user.name}
+        return {"user": {**asdict(user), "is_ultra_restricted": False, "profile": profile}}
+
+    def _channel(self, arguments: Args) -> str:
+        channel = self._workspace.channel(str(arguments.get("channel", "")))
+        if channel is None:
+            raise Refused("channel_not_found")
+        return channel
+
+
+def as_json(message: Message) -> dict[str, Any]:
+    """A message in Slack's words."""
+    shown: dict[str, Any] = {
+        "type": "message",
+        "ts": message.ts,
+        "user": BOT_USER,
+        "bot_id": BOT,
+        "app_id": APP,
+        "team": TEAM,
+        "text": message.text,
+        "blocks": message.blocks,
+    }
+    if message.edited_ts:
+        shown["edited"] = {"user": BOT_USER, "ts": message.edited_ts}
+    return shown
+
+
+def _arguments(request: Request, body: bytes, payload_field: str = "") -> dict[str, Any]:
+    """The arguments of query and body, form or JSON. Raises Refused."""
+    arguments: dict[str, Any] = dict(request.query_params)
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind == "application/json":
+        return {**arguments, **_object(body)}
+    form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    if payload_field:
+        return {**arguments, **_object(form.get(payload_field, "").encode())}
+    return {**arguments, **form}
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Refused("invalid_json") from None
+    if not isinstance(value, dict):
+        raise Refused("json_not_object")
+    return value
+
+
+def _content(arguments: Args) -> tuple[str, Blocks]:
+    """Text and blocks of a message. Raises Refused with Slack's code for what is wrong with them."""
+    text = str(arguments.get("text") or "")
+    blocks = arguments.get("blocks") or []
+    if isinstance(blocks, str):
+        try:
+            blocks = msgspec.json.decode(blocks)
+        except msgspec.DecodeError:
+            raise Refused("invalid_blocks", ["not JSON [json-pointer:/blocks]"]) from None
+    if found := validation.problems(blocks):
+        raise Refused("invalid_blocks", found)
+    if validation.total_text(blocks) > validation.MAX_TOTAL_TEXT:
+        raise Refused("msg_blocks_too_long")
+    if not text and not blocks:
+        raise Refused("no_text")
+    if validation.width(text) > validation.MAX_MESSAGE_TEXT:
+        raise Refused("msg_too_long")
+    return text, blocks

@@ -1,0 +1,126 @@
+"""The Serve application: `serve_apps.app:app`, for `serve run`, the RayService manifest and `sentinel up`.
+
+Importing this module starts nothing. The replica builds the door inside its own process, and sees to it
+that the actors behind it run: so whoever deploys the application gets the whole of Sentinel.
+"""
+
+import os
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from ray import serve
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
+
+from actors import handles, wiring
+from sentinel import logs
+from sentinel.clock import SystemClock
+from sentinel.errors import SentinelError
+from sentinel.settings import Settings, load
+from sentinel.telemetry.interning import Interner
+from serve_apps import errors
+from serve_apps.api import Backend, build_router
+from serve_apps.auth import check_exposure
+from serve_apps.ingest import Intake, telemetry_routes
+from serve_apps.metrics import Meter
+from serve_apps.slack import slack_routes
+
+APP_NAME = "sentinel"
+_DESCRIPTION = "Telemetry in, incidents out, and plans that run only when people agree."
+
+
+def build_door(settings: Settings) -> FastAPI:
+    """The whole HTTP door over actor handles. Raises Invalid where it would be open to the network without keys."""
+    check_exposure(settings.api)
+    namespace, clock, meter = settings.ray.namespace, SystemClock(), Meter()
+    journal, approval = handles.JournalHandle(namespace), handles.ApprovalHandle(namespace)
+    correlation, detectors = handles.CorrelationHandle(namespace), wiring.detectors(settings)
+
+    async def notes() -> list[str]:
+        found = [await correlation.memory_state()]
+        if settings.executor.dry_run:
+            found.append("executor.dry_run is on: approved plans are rehearsed, nothing is sent to AWS")
+        if not settings.approval.approvers:
+            found.append("approval.approvers is empty: every verified principal may approve")
+        if not settings.slack.active:
+            found.append("Slack is off: plans are decided by API only")
+        return [note for note in found if note]
+
+    backend = Backend(
+        journal=journal,
+        approval=approval,
+        pings={
+            "journal": journal.ping,
+            "detection": detectors.ping,
+            "correlation": correlation.ping,
+            "approval": approval.ping,
+            "execution": handles.ExecutionHandle(namespace).ping,
+        },
+        notes=notes,
+    )
+    door = FastAPI(title="Sentinel", version="0.1.0", description=_DESCRIPTION)
+    door.include_router(build_router(settings, backend))
+    detection = settings.detection
+    interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series)
+    door.router.routes.extend(telemetry_routes(settings, Intake(detectors, interner), meter, clock))
+    door.router.routes.append(meter.route())
+    if settings.slack.active:
+        token = settings.slack.bot_token
+        door.router.routes.extend(
+            slack_routes(
+                verify=wiring.slack_verifier(settings),
+                decisions=approval,
+                clock=clock,
+                api_url=settings.slack.api_url,
+                bot_token=token.get_secret_value() if token else "",
+                team_id=settings.slack.team_id,
+            )
+        )
+    door.add_exception_handler(SentinelError, errors.handle)
+    door.add_exception_handler(RequestValidationError, _explain)
+    door.add_exception_handler(Exception, errors.handle_unforeseen)
+    return door
+
+
+async def _explain(request: Request, error: Exception) -> Response:
+    """A request that does not fit its schema: one line that names field, value and what was expected."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    shown = repr(first.get("input"))
+    shown = shown if len(shown) <= 120 else shown[:117] + "..."
+    text = f"{where}: got {shown}, expected {first['msg'][0].lower()}{first['msg'][1:]}"
+    return JSONResponse({"error": text, "next_step": "do_not_retry", "field": where}, 400)
+
+
+class Door:
+    """One replica of the door. Hard state: none."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        logs.set_up()
+        self._settings = settings or load(os.environ)
+        wiring.start_actors(self._settings)
+
+    async def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Ray Serve asks for the ASGI application here, once the replica is made."""
+        return build_door(self._settings)
+
+
+def build(settings: Settings | None = None) -> serve.Application:
+    """The application with these settings; without, each replica reads its own environment."""
+    deployment: Any = serve.deployment(
+        serve.ingress()(Door),
+        name="door",
+        ray_actor_options={"num_cpus": 0.1},
+        max_ongoing_requests=200,
+        max_queued_requests=400,
+        health_check_period_s=5,
+        logging_config={"enable_access_log": False},
+    )
+    application: serve.Application = deployment.bind(settings)
+    return application
+
+
+app = build()

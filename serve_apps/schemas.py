@@ -1,0 +1,82 @@
+"""The shapes of the small API. Nouns of the core are answered as they are; these are the envelopes round them."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sentinel.clock import iso
+from sentinel.codec import to_builtins
+from sentinel.incidents.audit import Break
+from sentinel.incidents.facts import Entry
+from sentinel.incidents.nouns import Incident, Principal
+
+
+class Decision(BaseModel):
+    """A principal's word on a plan, bound to the digest that was shown."""
+
+    model_config = ConfigDict(extra="forbid")
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="plan.digest as it was shown")]
+    reason: Annotated[str, Field(max_length=1000)] = ""
+
+
+class Reason(BaseModel):
+    """Why an incident is closed or escalated by hand."""
+
+    model_config = ConfigDict(extra="forbid")
+    reason: Annotated[str, Field(max_length=1000)] = ""
+
+
+class Answer(BaseModel):
+    """What came of a decision, in a sentence for people."""
+
+    answer: str
+
+
+class TimelineEntry(BaseModel):
+    """A fact with its place in the incident's history."""
+
+    seq: int
+    at: str
+    principal: Principal
+    kind: str
+    fact: dict[str, Any]
+
+    @classmethod
+    def of(cls, entry: Entry) -> "TimelineEntry":
+        """The entry for readers outside."""
+        return cls(
+            seq=entry.seq,
+            at=iso(entry.at_ms),
+            principal=entry.principal,
+            kind=entry.fact.kind,
+            fact=to_builtins(entry.fact),
+        )
+
+
+class IncidentPage(BaseModel):
+    """Incidents, newest first; `next` is the cursor of the following page."""
+
+    incidents: list[Incident]
+    next: str | None
+
+
+class IncidentDetail(BaseModel):
+    """One incident whole: as it is, and how it came there."""
+
+    incident: Incident
+    timeline: list[TimelineEntry]
+
+
+class AuditReport(BaseModel):
+    """Whether every hash chain holds."""
+
+    intact: bool
+    breaks: list[Break]
+
+
+class Health(BaseModel):
+    """What answers and what does not. `notes` say what is lost or loud, such as a memory that is off."""
+
+    healthy: bool
+    components: dict[str, str]
+    notes: list[str]
