@@ -11,7 +11,7 @@ from sentinel.clock import Clock
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.detector import Detector, Refusal
-from sentinel.errors import Invalid, SentinelError
+from sentinel.errors import Invalid, SentinelError, Unavailable
 from sentinel.ids import Fingerprint
 from sentinel.ports import Checkpoints
 from sentinel.telemetry.batch import unpack
@@ -64,7 +64,7 @@ class DetectionActor:
                 # A change that was not told before the end would else never be.
                 self._untold.extend(detector.open_anomalies())
                 return detector
-        except Invalid as error:
+        except (Invalid, Unavailable) as error:
             log.error("checkpoint refused, learning from the start", actor=self._name, error=str(error))
         return Detector(config)
 
@@ -110,11 +110,14 @@ class DetectionActor:
                 continue
             del self._untold[: len(telling)]
 
+    async def checkpoint(self) -> None:
+        """Keep what is known now, as before an orderly end. Raises Unavailable where it cannot be written."""
+        await asyncio.to_thread(self._checkpoints.save, self._name, self._detector.checkpoint())
+
     async def _keep_checkpoints(self) -> None:
         while True:
             await self._clock.sleep(self._checkpoint_every_s)
-            blob = self._detector.checkpoint()
             try:
-                await asyncio.to_thread(self._checkpoints.save, self._name, blob)
-            except OSError as error:
+                await self.checkpoint()
+            except SentinelError as error:
                 log.error("checkpoint not written", actor=self._name, error=str(error))

@@ -148,6 +148,10 @@ class DetectorsHandle:
         )
         return [health for each in found for health in each]
 
+    async def checkpoint(self) -> None:
+        """Have every detection actor keep what it knows now."""
+        await asyncio.gather(*(handle.call("checkpoint") for handle in self._handles))
+
     async def ping(self) -> str:
         """Whether every detection actor's loop turns."""
         answers = await asyncio.gather(*(handle.ping() for handle in self._handles))

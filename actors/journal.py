@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from sentinel.codec import entry_of, record_of
-from sentinel.errors import Conflict
+from sentinel.errors import Conflict, OutcomeUnknown
 from sentinel.ids import IncidentId
 from sentinel.incidents.audit import GENESIS, Break, verify
 from sentinel.incidents.facts import Entry, Fact
@@ -64,7 +64,7 @@ class JournalActor:
         """Record `facts` after entry `expected_seq` (0 for a new incident), all or none, and answer the incident.
 
         Raises IllegalTransition for a fact its life forbids, Conflict if the incident has moved on,
-        Unavailable if the store does not answer.
+        Unavailable if the store does not answer, OutcomeUnknown if it may or may not have been written.
         """
         async with self._writing:
             incident = self._incidents.get(incident_id)
@@ -84,8 +84,9 @@ class JournalActor:
                 raise Conflict(f"incident {incident_id}: no facts were given")
             try:
                 self._position = await asyncio.to_thread(self._store.append, records)
-            except Conflict:
-                # Another journal wrote to the same database: its entries are the truth, so take them in.
+            except (Conflict, OutcomeUnknown):
+                # Another journal wrote to the same database, or nobody knows whether this was written:
+                # what the store has is the truth, so take it in.
                 await asyncio.to_thread(self._load)
                 raise
             self._incidents[incident_id], self._hashes[incident_id] = incident, hash_

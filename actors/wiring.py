@@ -4,6 +4,7 @@ Nothing else builds an adapter for a running system, names an actor or decorates
 made inside the process of the actor that owns it, so connections and engines never cross a process.
 """
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,7 +35,7 @@ from sentinel.adapters.unconnected import UnconnectedCloud
 from sentinel.clock import SystemClock
 from sentinel.correlation.topology import topology_of
 from sentinel.detection.config import DetectorConfig
-from sentinel.errors import Unavailable
+from sentinel.errors import SentinelError, Unavailable
 from sentinel.ports import Cloud, Memory, Recalled
 from sentinel.remediation.approval import ApprovalPolicy
 from sentinel.remediation.planner import PlanPolicy
@@ -159,8 +160,18 @@ def start_actors(settings: Settings) -> None:
         _ensure(Detection, name, settings, index, pending=settings.detection.max_pending_calls)
 
 
+def check_files(settings: Settings) -> None:
+    """Open and close the journal and the memory once. Raises what is wrong with them, before any actor is made."""
+    SqlJournalStore(settings.store.url).close()
+    open_memory(settings.qdrant).close()
+
+
 def stop_actors(settings: Settings) -> None:
     """End every actor of this Sentinel. What they hold is in the journal and in checkpoints."""
+    try:
+        asyncio.run(detectors(settings).checkpoint())
+    except SentinelError as error:
+        log.warning("the last checkpoint is some seconds old", error=str(error))
     names = [handles.detection_name(index) for index in range(settings.detection.actors)]
     names += [handles.EXECUTION, handles.APPROVAL, handles.CORRELATION, handles.JOURNAL]
     for name in names:

@@ -30,7 +30,8 @@ class JournalStore(Protocol):
         """Write records of one incident, all or none, and answer the position of the last.
 
         Raises Conflict if any (incident, sequence) is taken or does not follow the last one stored;
-        Unavailable if the store cannot be reached, is locked or is full (nothing was written).
+        Unavailable if the store cannot be reached, is locked or is full (nothing was written);
+        OutcomeUnknown if it may or may not have been written; Invalid for records of several incidents.
         """
         ...
 
@@ -143,9 +144,9 @@ class Checkpoints(Protocol):
     """Named blobs that a restarted actor finds again, whole or not at all."""
 
     def save(self, name: str, blob: bytes) -> None:
-        """Replace the blob atomically."""
+        """Replace the blob atomically. Raises Unavailable if it cannot be written; the old one then stays."""
         ...
 
     def load(self, name: str) -> bytes | None:
-        """The last blob saved under `name`, or None. Raises Invalid if it is damaged."""
+        """The last blob saved under `name`, or None. Raises Invalid if it is damaged, Unavailable if unreadable."""
         ...

@@ -18,7 +18,8 @@ from actors import handles, wiring
 from sentinel import logs
 from sentinel.clock import SystemClock
 from sentinel.errors import SentinelError
-from sentinel.settings import Settings, load
+from sentinel.settings import Settings
+from sentinel.settings_loader import load
 from sentinel.telemetry.interning import Interner
 from serve_apps import errors
 from serve_apps.api import Backend, build_router

@@ -9,33 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentinel.adapters.checkpoints import checked_name
-from sentinel.errors import Conflict, Forbidden, Invalid, SentinelError
+from sentinel.errors import Forbidden, Invalid, SentinelError
 from sentinel.ids import IncidentId, StepKey
-from sentinel.incidents.audit import GENESIS, Record
+from sentinel.incidents.audit import GENESIS, Record, refuse_unless_following
 from sentinel.incidents.nouns import Card, Scalar, Step
 from sentinel.ports import Located, Memory, Observed, Recalled
 from sentinel.remediation.actions import action_named
-
-
-def refuse_unless_following(records: Sequence[Record], last_seq: int, last_hash: str) -> None:
-    """The rule of `JournalStore.append`: `records` of one incident continue the entry (`last_seq`, `last_hash`).
-
-    For an incident without entries that is (0, GENESIS). Raises Invalid for no records, records of several
-    incidents or a text that PostgreSQL cannot hold, and Conflict for a taken or skipped sequence or a broken chain.
-    """
-    if not records:
-        raise Invalid("records", [], "at least one record")
-    incident_id = records[0].incident_id
-    for record in records:
-        if record.incident_id != incident_id:
-            raise Invalid("incident_id", record.incident_id, f"records of one incident, {incident_id}")
-        if any("\0" in text for text in (record.incident_id, record.principal, record.kind, record.body)):
-            raise Invalid("record", f"{incident_id} entry {record.seq}", "texts without the character U+0000")
-        if record.seq != last_seq + 1:
-            raise Conflict(f"incident {incident_id}: entry {record.seq} where {last_seq + 1} follows")
-        if record.prev_hash != last_hash:
-            raise Conflict(f"incident {incident_id}: entry {record.seq} is not chained to the entry before it")
-        last_seq, last_hash = record.seq, record.hash
 
 
 def refuse_unless_positive(limit: int) -> None:
@@ -83,6 +62,8 @@ class InMemoryJournalStore:
 
 class InMemoryIncidentMemory:
     """Keeps `ports.IncidentMemory` in a dictionary, and nothing after the process."""
+
+    note = ""
 
     def __init__(self) -> None:
         self._memories: dict[IncidentId, Memory] = {}

@@ -154,7 +154,8 @@ def _quiet() -> logging.Logger:
 async def _answered(call: Awaitable[Any]) -> Any:
     """The answer of `call`, or its failure as one of ours.
 
-    The cause is cut off (`from None`): what the libraries raise carries the URL and the request.
+    Ours is raised outside the handlers, without theirs as its context: what the libraries raise carries the
+    URL and the request.
     """
     try:
         return await call
@@ -166,7 +167,7 @@ async def _answered(call: Awaitable[Any]) -> Any:
         failure = Unavailable(f"Slack cannot be reached ({type(error).__name__})")
     except (SlackClientError, AttributeError) as error:  # slack_sdk takes a plain text for a mapping
         failure = Unavailable(f"Slack gave an answer that cannot be read ({type(error).__name__})")
-    raise failure from None
+    raise failure
 
 
 def _of_api_error(error: SlackApiError) -> SentinelError:

@@ -36,7 +36,7 @@ MAX_LISTED = 3
 # Slack takes 3000 units a section and, though it does not say so, about 12,000 a message
 # (slackapi/bolt-js issue 2509); these leave room for both.
 _SECTION = 2900
-_STEPS = 5000
+_STEPS = 3500
 
 _STEP_WORDS: Mapping[StepState, str] = {
     StepState.PENDING: "",
@@ -74,15 +74,15 @@ def card(incident: Incident, *, public_url: str) -> tuple[list[Block], str]:
     blocks: list[Block] = [
         {"type": "header", "text": _plain(f"{_urgency(incident)}: {clean(incident.title)}", 150)},
         _section(_standing(incident, record)),
-        _section(lines("Evidence", _evidence(incident.alerts), most=MAX_ALERTS, limit=2000)),
+        _section(lines("Evidence", _evidence(incident.alerts), most=MAX_ALERTS, limit=1700)),
     ]
     if incident.suspects:
-        blocks.append(_section(lines("Suspects", _ranked(incident.suspects), most=MAX_LISTED, limit=900)))
+        blocks.append(_section(lines("Suspects", _ranked(incident.suspects), most=MAX_LISTED, limit=700)))
     past = [_past(similar) for similar in incident.similar]
     if not past and incident.memory_note:
-        past = [f"• {escape(incident.memory_note, 500)}"]
+        past = [f"• {escape(incident.memory_note, 400)}"]
     if past:
-        blocks.append(_section(lines("Seen before", past, most=MAX_LISTED, limit=1100)))
+        blocks.append(_section(lines("Seen before", past, most=MAX_LISTED, limit=900)))
     if record:
         blocks += _plan(incident, record, public_url)
     blocks.append(_context(_footer(incident, record, public_url)))
@@ -121,9 +121,10 @@ def _standing(incident: Incident, record: PlanRecord | None) -> str:
     text = f"*{_headline(incident, record)}*"
     reason = _reason(incident, record)
     if reason:
-        text += f": {escape(reason, 600)}"
+        text += f": {escape(reason, 400)}"
     services = ", ".join(map(clean, incident.services))
-    facts = [f"{incident.severity.value} on {escape(services, 400)}", f"since {when(incident.opened_at_ms)}"]
+    was = "was " if incident.state is IncidentState.RESOLVED else ""
+    facts = [f"{was}{incident.severity.value} on {escape(services, 300)}", f"since {when(incident.opened_at_ms)}"]
     if incident.occurrences > 1:
         facts.append(f"seen {incident.occurrences} times")
     return f"{text}\n{' · '.join(facts)}"
@@ -179,17 +180,18 @@ def _past(similar: Similar) -> str:
 
 def _plan(incident: Incident, record: PlanRecord, public_url: str) -> list[Block]:
     plan = record.plan
-    heading = f"*Plan {escape(plan.runbook, 80)}*: {escape(plan.reason, 500)}"
+    heading = f"*Plan {escape(plan.runbook, 80)}*: {escape(plan.reason, 400)}"
     if plan.dry_run:
         heading = f"*DRY RUN: nothing on AWS is changed by this plan.*\n{heading}"
     steps, whole = _steps(record)
-    blocks: list[Block] = [{"type": "divider"}, _section(heading), *map(_section, steps), _section(_terms(plan))]
+    terms = _terms(record)
+    blocks: list[Block] = [{"type": "divider"}, *map(_section, [heading, *steps, *([terms] if terms else [])])]
     if record.verdicts:
         verdicts = [_verdict(verdict) for verdict in record.verdicts]
-        blocks.append(_section(lines("Verdicts", verdicts, most=10, limit=900)))
+        blocks.append(_section(lines("Verdicts", verdicts, most=10, limit=600)))
     earlier = [_ended(each) for each in reversed(incident.plans) if each is not record]
     if earlier:
-        blocks.append(_section(lines("Earlier plans", earlier, most=MAX_LISTED, limit=700)))
+        blocks.append(_section(lines("Earlier plans", earlier, most=MAX_LISTED, limit=400)))
     if record.state is PlanState.AWAITING_APPROVAL:
         if not whole:
             where = f" at {_link(incident, public_url)}" if public_url else ", with `sentinel` or its console"
@@ -227,7 +229,7 @@ def _step(index: int, step: Step, record: StepRecord, *, undo: bool) -> tuple[st
             continue
         shown, unchanged = exact(value if isinstance(value, str) else msgspec.json.encode(value).decode(), 300)
         text += f" · {escape(name, 60)} = {shown}"
-        whole = whole and unchanged
+        whole = whole and unchanged and escape(name, 60) == name
     if undo and not (action and action.reversible):
         text += " · cannot be undone"
     if _STEP_WORDS[record.state]:
@@ -236,13 +238,18 @@ def _step(index: int, step: Step, record: StepRecord, *, undo: bool) -> tuple[st
     return text, whole
 
 
-def _terms(plan: Plan) -> str:
-    undo = "If the fault stays, the steps are undone." if plan.rollback else "The steps are *not* undone."
-    within = duration(plan.verify_within_s * 1000)
-    return (
-        f"The detector that raised the alarm must see the fault gone within {within}. {undo}\n"
-        f"Expires {when(plan.expires_at_ms)}"
+def _terms(record: PlanRecord) -> str:
+    """What holds while the plan lives: when it expires, and what happens if it does not help."""
+    if not record.state.live:
+        return ""
+    plan = record.plan
+    undo = "what can be undone is undone" if plan.rollback else "nothing is undone"
+    text = (
+        f"The detector that raised the alarm must see the fault gone within {duration(plan.verify_within_s * 1000)}; "
+        f"if it does not, {undo}."
     )
+    started = record.state in (PlanState.EXECUTING, PlanState.VERIFYING, PlanState.ROLLING_BACK)
+    return text if started else f"{text}\nExpires {when(plan.expires_at_ms)}"
 
 
 def _verdict(verdict: Verdict) -> str:
@@ -259,7 +266,7 @@ def _ended(record: PlanRecord) -> str:
 def _buttons(plan: Plan, whole: bool) -> Block:
     value = msgspec.json.encode({"plan": plan.plan_id, "digest": plan.digest}).decode()
     count = f"{len(plan.steps)} step{'s' if len(plan.steps) != 1 else ''}"
-    effect = "Dry run: nothing on AWS is changed." if plan.dry_run else "AWS will be changed at once."
+    effect = "Dry run: nothing on AWS is changed." if plan.dry_run else "This changes AWS."
     approve: Block = {
         "type": "button",
         "action_id": APPROVE,

@@ -31,11 +31,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from sentinel.adapters import migrations
-from sentinel.adapters.in_memory import refuse_unless_following, refuse_unless_positive
+from sentinel.adapters.in_memory import refuse_unless_positive
 from sentinel.adapters.sqlite import sqlite_engine
 from sentinel.errors import Conflict, Invalid, OutcomeUnknown, Unavailable
 from sentinel.ids import IncidentId
-from sentinel.incidents.audit import GENESIS, Record
+from sentinel.incidents.audit import GENESIS, Record, refuse_unless_following
 from sentinel.ports import Located
 
 METADATA = MetaData()

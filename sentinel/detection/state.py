@@ -115,7 +115,7 @@ def restored(checkpoint: bytes) -> State:
     try:
         version = _version(checkpoint)
         read = msgspec.msgpack.decode(checkpoint[len(_MAGIC) :], type=_Checkpoint)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid("checkpoint", f"{len(checkpoint)} bytes", f"a whole checkpoint ({error})") from None
     if version != CHECKPOINT_VERSION:
         raise Invalid("checkpoint.version", version, str(CHECKPOINT_VERSION))

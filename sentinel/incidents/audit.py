@@ -1,9 +1,10 @@
 """The audit chain: each record carries the hash of the one before it in its incident."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sentinel.errors import Conflict, Invalid
 from sentinel.ids import IncidentId
 
 GENESIS = "0" * 64
@@ -76,6 +77,27 @@ def verify(records: Iterable[Record]) -> Break | None:
             return broken("the entry was changed after it was written")
         expected_seq, prev_hash = record.seq + 1, record.hash
     return None
+
+
+def refuse_unless_following(records: Sequence[Record], last_seq: int, last_hash: str) -> None:
+    """The rule of `JournalStore.append`: `records` of one incident continue the entry (`last_seq`, `last_hash`).
+
+    For an incident without entries that is (0, GENESIS). Raises Invalid for no records, records of several
+    incidents or a text that PostgreSQL cannot hold, and Conflict for a taken or skipped sequence or a broken chain.
+    """
+    if not records:
+        raise Invalid("records", [], "at least one record")
+    incident_id = records[0].incident_id
+    for record in records:
+        if record.incident_id != incident_id:
+            raise Invalid("incident_id", record.incident_id, f"records of one incident, {incident_id}")
+        if any("\0" in text for text in (record.incident_id, record.principal, record.kind, record.body)):
+            raise Invalid("record", f"{incident_id} entry {record.seq}", "texts without the character U+0000")
+        if record.seq != last_seq + 1:
+            raise Conflict(f"incident {incident_id}: entry {record.seq} where {last_seq + 1} follows")
+        if record.prev_hash != last_hash:
+            raise Conflict(f"incident {incident_id}: entry {record.seq} is not chained to the entry before it")
+        last_seq, last_hash = record.seq, record.hash
 
 
 def _hash(*parts: str) -> str:

@@ -58,12 +58,13 @@ class Runbook:
             action = action_named(use.action, f"{where}.action")
             # What a placeholder will hold is not known before an alert: its example stands in for it.
             known = {
-                name: action.example.get(name, value) if _open(value) else value for name, value in use.params.items()
+                name: action.example.get(name, value) if is_open(value) else value for name, value in use.params.items()
             }
             action.check(known, f"{where}.params")
 
 
-def _open(value: Scalar) -> bool:
+def is_open(value: Scalar) -> bool:
+    """Whether the value of a parameter is only known once an alert is there."""
     return isinstance(value, str) and _PLACEHOLDER.search(value) is not None
 
 

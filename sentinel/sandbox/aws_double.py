@@ -43,12 +43,12 @@ class Estate:
 
 
 class AwsDouble:
-    """The sandbox's AWS API at `url`. Every effectful call is written to `ledger` before it is forwarded."""
+    """The sandbox's AWS API at `url`. Every effectful call is a line in the file `ledger` before it is forwarded."""
 
     def __init__(self, clock: Clock, *, port: int = 0, delay_s: float = 1.5, ledger: Path | None = None) -> None:
         self._clock = clock
         self._delay_ms = round(delay_s * 1000)
-        self._ledger = ledger
+        self.ledger = ledger
         self._calls: list[dict[str, object]] = []
         self._lock = threading.Lock()
         self._server = LoopbackServer(self._answer, port)
@@ -148,6 +148,6 @@ class AwsDouble:
             "targets": list(call.targets),
         }
         self._calls.append(entry)
-        if self._ledger is not None:  # before forwarding: what reached AWS must survive whatever dies next
-            with self._ledger.open("a", encoding="utf-8") as file:
+        if self.ledger is not None:  # before forwarding: what reached AWS must survive whatever dies next
+            with self.ledger.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from sentinel.errors import Unavailable
+
 MAX_BODY_BYTES = 1024 * 1024
 
 
@@ -28,7 +30,10 @@ class Reply:
 
 
 class LoopbackServer:
-    """Hands each request to `answer`, which may be called from several threads at once."""
+    """Hands each request to `answer`, which may be called from several threads at once.
+
+    Raises Unavailable if `port` is taken; 0 chooses a free one.
+    """
 
     def __init__(self, answer: Callable[[Request], Reply], port: int = 0) -> None:
         class Handler(BaseHTTPRequestHandler):
@@ -56,7 +61,10 @@ class LoopbackServer:
             def log_message(self, format: str, *args: object) -> None:
                 """Nothing: a double's traffic is read from its state, not from a log."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        except OSError as error:
+            raise Unavailable(f"port {port} cannot be listened on ({error.strerror})") from None
         self._server.daemon_threads = True
         # Kept-alive connections outlive their use; waiting for them would hold up the end of the process.
         self._server.block_on_close = False

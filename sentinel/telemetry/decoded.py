@@ -78,18 +78,23 @@ def key_or_fault(metric: str, labels: Mapping[str, str]) -> tuple[SeriesKey | No
 
     A label with an empty value is the same as no label, as in Prometheus's data model.
     """
-    if not metric or len(metric.encode()) > MAX_METRIC_BYTES:
+    if not metric or _longer(metric, MAX_METRIC_BYTES):
         return None, ("metric", metric, f"a name of 1 to {MAX_METRIC_BYTES} bytes")
     if len(labels) > MAX_LABELS:
         return None, ("labels", f"{len(labels)} labels", f"at most {MAX_LABELS}")
     for name, value in labels.items():
-        if not name or len(name.encode()) > MAX_LABEL_NAME_BYTES:
+        if not name or _longer(name, MAX_LABEL_NAME_BYTES):
             return None, ("labels", name, f"label names of 1 to {MAX_LABEL_NAME_BYTES} bytes")
-        if len(value.encode()) > MAX_LABEL_VALUE_BYTES:
+        if _longer(value, MAX_LABEL_VALUE_BYTES):
             return None, (f"labels.{name}", value, f"at most {MAX_LABEL_VALUE_BYTES} bytes")
     if NAME_LABEL in labels:
         return None, (f"labels.{NAME_LABEL}", labels[NAME_LABEL], "the name in `metric` only")
     return (metric, tuple(sorted((name, value) for name, value in labels.items() if value))), None
+
+
+def _longer(text: str, most_bytes: int) -> bool:
+    # No character takes more than four bytes: most labels are told short without being encoded.
+    return len(text) * 4 > most_bytes and len(text.encode()) > most_bytes
 
 
 def refuse_after(decoded: Decoded, latest_ms: int) -> Decoded:

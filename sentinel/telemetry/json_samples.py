@@ -38,6 +38,9 @@ class _Row(msgspec.Struct):
     labels: msgspec.Raw = msgspec.Raw(b"{}")
 
 
+# msgspec raises the last two bare: for text that is not UTF-8, and for nesting.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _rows = msgspec.json.Decoder(list[_Row])
 _row = msgspec.json.Decoder(_Row)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
@@ -65,7 +68,7 @@ def decode_json(body: bytes, content_type: str) -> Decoded:
 def _array(body: bytes, rejections: Rejections) -> _Numbered:
     try:
         rows = _rows.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         pass
     else:
         return rows, list(range(len(rows)))
@@ -73,7 +76,7 @@ def _array(body: bytes, rejections: Rejections) -> _Numbered:
         raws = _raws.decode(body)
     except msgspec.ValidationError:
         raise Invalid("body", body[:40], "a JSON array of samples") from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise Invalid("body", body[:40], f"JSON ({_reason(error)})") from None
     return _one_by_one([bytes(raw) for raw in raws], rejections)
 
@@ -81,7 +84,7 @@ def _array(body: bytes, rejections: Rejections) -> _Numbered:
 def _lines(body: bytes, rejections: Rejections) -> _Numbered:
     try:
         rows = _row.decode_lines(body)
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         pass
     else:
         return rows, list(range(len(rows)))
@@ -101,7 +104,7 @@ def _one_by_one(items: Sequence[bytes], rejections: Rejections) -> _Numbered:
             continue
         try:
             rows.append(_row.decode(item))
-        except (msgspec.DecodeError, RecursionError):
+        except _UNREADABLE:
             rejections.add(place, _why(item))
         else:
             places.append(place)
@@ -112,7 +115,7 @@ def _why(item: bytes) -> Fault:
     """The fault of a sample that the typed decoder refused, by field."""
     try:
         sample = msgspec.json.decode(item)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         return "sample", item[:60], f"JSON ({_reason(error)})"
     if not isinstance(sample, dict):
         return "sample", sample, "an object with metric, timestamp and value"
@@ -138,7 +141,7 @@ def _is_number(value: object) -> bool:
 def _is_json(line: bytes) -> bool:
     try:
         msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         return False
     return True
 
@@ -149,29 +152,27 @@ def _reason(error: Exception) -> str:
 
 def _columns(rows: list[_Row], places: list[int], rejections: Rejections) -> Decoded:
     keys: dict[SeriesKey, int] = {}
-    seen: dict[tuple[str, bytes], int | Fault] = {}
-    index = np.empty(len(rows), np.int64)
-    for position, row in enumerate(rows):
+    faults: list[Fault] = []
+    seen: dict[tuple[str, bytes], int] = {}
+    found: list[int] = []
+    for row in rows:
         text = (row.metric, bytes(row.labels))
         known = seen.get(text)
         if known is None:
-            known = seen[text] = _identify(row.metric, text[1], keys)
-        if isinstance(known, int):
-            index[position] = known
-        else:
-            index[position] = -1
-            rejections.add(places[position], known)
-    good = index >= 0
-    values = np.array([row.value for row in rows], np.float64)
-    stamps = _timestamps([row.timestamp for row in rows])
+            known = seen[text] = _identify(row.metric, text[1], keys, faults)
+        found.append(known)
+    index = np.array(found, np.int64)
+    given_values, given_stamps = [row.value for row in rows], [row.timestamp for row in rows]
+    values, stamps = np.array(given_values, np.float64), _timestamps(given_stamps)
     # One sample is counted once, whatever else is wrong with it: the series first, then the value, then the time.
-    for wrong, name, column, expected in (
-        (good & ~np.isfinite(values), "value", [row.value for row in rows], "a finite number"),
-        (good & np.isfinite(values) & (stamps < 0), "timestamp", [row.timestamp for row in rows], TIMESTAMP_EXPECTED),
-    ):
-        for position in np.flatnonzero(wrong).tolist():
-            rejections.add(places[position], (name, column[position], expected))
-            good[position] = False
+    named, finite, timed = index >= 0, np.isfinite(values), stamps >= 0
+    for position in np.flatnonzero(~named).tolist():
+        rejections.add(places[position], faults[-1 - found[position]])
+    for position in np.flatnonzero(named & ~finite).tolist():
+        rejections.add(places[position], ("value", given_values[position], "a finite number"))
+    for position in np.flatnonzero(named & finite & ~timed).tolist():
+        rejections.add(places[position], ("timestamp", given_stamps[position], TIMESTAMP_EXPECTED))
+    good = named & finite & timed
     return Decoded(
         tuple(keys),
         index[good],
@@ -182,16 +183,17 @@ def _columns(rows: list[_Row], places: list[int], rejections: Rejections) -> Dec
     )
 
 
-def _identify(metric: str, labels: bytes, keys: dict[SeriesKey, int]) -> int | Fault:
+def _identify(metric: str, labels: bytes, keys: dict[SeriesKey, int], faults: list[Fault]) -> int:
+    """The position of the series in `keys`, or -1 less the position of its fault in `faults`."""
     try:
-        parsed = _labels.decode(labels)
-    except (msgspec.DecodeError, RecursionError):
-        return "labels", labels[:60], "an object of texts"
-    key, fault = key_or_fault(metric, parsed)
-    if key is None:
-        assert fault is not None
-        return fault
-    return keys.setdefault(key, len(keys))
+        key, fault = key_or_fault(metric, _labels.decode(labels))
+    except _UNREADABLE:
+        key, fault = None, ("labels", labels[:60], "an object of texts")
+    if key is not None:
+        return keys.setdefault(key, len(keys))
+    assert fault is not None
+    faults.append(fault)
+    return -len(faults)
 
 
 def _timestamps(stamps: list[int | float | str]) -> NDArray[np.int64]:

@@ -135,17 +135,17 @@ class RemoteWriteDecoder:
         for value, at_ms in samples:
             rows.add(position, place, at_ms, value)
         if len(samples) == 1 and not other:
-            self._remember(raw, key)
+            self._remember(raw, key, len(labels))
 
-    def _remember(self, raw: bytes, key: SeriesKey) -> None:
+    def _remember(self, raw: bytes, key: SeriesKey, labels: int) -> None:
         size = 9 if raw[-9:-6] == _ZERO_HEAD else 18
         prefix = raw[:-size]
         try:
             alone = _TimeSeries.FromString(prefix)
         except message.DecodeError:
             return
-        labels = [(label.name, label.value) for label in alone.labels]  # type: ignore[attr-defined]
-        if alone.samples or _key(labels)[0] != key:  # type: ignore[attr-defined]
+        # As many labels as the whole series: none stands behind the prefix, so that it names the series alone.
+        if alone.samples or len(alone.labels) != labels:  # type: ignore[attr-defined]
             return
         if len(self._known) >= self._max_known:
             self._known.clear()

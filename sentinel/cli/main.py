@@ -1,0 +1,173 @@
+"""The `sentinel` command. Reads the environment, calls one of the modules beside it, and speaks in lines."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from sentinel import logs
+from sentinel.errors import SentinelError
+
+if TYPE_CHECKING:
+    from sentinel.cli.client import Client
+    from sentinel.settings import Settings
+
+app = typer.Typer(
+    name="sentinel",
+    help="Watches telemetry, folds what is unusual into one incident, and mends it when people agree.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console(highlight=False)
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+ApiUrl = Annotated[str, typer.Option("--api-url", envvar="SENTINEL_API_URL", help="Where Sentinel's door is.")]
+Key = Annotated[str, typer.Option("--key", envvar="SENTINEL_KEY", help="API key, if keys are configured.")]
+
+
+class Part(StrEnum):
+    """A part of the story that `e2e --test` can be limited to."""
+
+    HEALTH = "health"
+    QDRANT = "qdrant"
+    AWS_EXECUTOR = "aws-executor"
+    SLACK = "slack"
+
+
+@app.command()
+def up() -> None:
+    """Run the whole system here, or on the Ray cluster that SENTINEL_RAY_ADDRESS names, until Ctrl-C."""
+    from sentinel.cli import up as command  # noqa: PLC0415 Ray takes a second to import
+
+    command.run(_settings(), console)
+
+
+@app.command()
+def demo(
+    manual: Annotated[bool, typer.Option("--manual", help="Wait for a person to click on the Slack page.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="End after the story instead of serving on.")] = False,
+    tick: Annotated[float, typer.Option(help="Seconds between samples of a series.")] = 1.0,
+) -> None:
+    """Start everything with a sandbox, play one fault to its end, and keep serving until Ctrl-C."""
+    from sentinel.cli import play  # noqa: PLC0415 Ray takes a second to import
+
+    raise typer.Exit(play.demo(_environ(), console, manual=manual, once=once, tick_s=tick))
+
+
+@app.command()
+def e2e(
+    auto_approve: Annotated[
+        bool, typer.Option("--auto-approve/--manual-approval", help="Click Approve in Slack, or wait for a person.")
+    ] = True,
+    test: Annotated[Part | None, typer.Option(help="Only what this part needs.")] = None,
+    api_url: Annotated[str, typer.Option(help="Use this running system instead of starting one.")] = "",
+    key: Key = "",
+    tick: Annotated[float, typer.Option(help="Seconds between samples of a series.")] = 1.0,
+) -> None:
+    """Check the main job end to end: exit code 0 only if every step was seen."""
+    from sentinel.cli import play  # noqa: PLC0415 Ray takes a second to import
+
+    part = test.value if test else None
+    raise typer.Exit(
+        play.e2e(_environ(), console, manual=not auto_approve, test=part, api_url=api_url, key=key, tick_s=tick)
+    )
+
+
+@app.command()
+def doctor() -> None:
+    """Check settings, store, Qdrant, Slack, AWS and Ray, and say how to mend each."""
+    from sentinel.cli import doctor as command  # noqa: PLC0415 Ray takes a second to import
+
+    raise typer.Exit(command.run(_environ(), console))
+
+
+@app.command()
+def incidents(
+    state: Annotated[str | None, typer.Option(help="open, mitigating, escalated or resolved")] = None,
+    service: Annotated[str | None, typer.Option(help="Only incidents that touch this service.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """List incidents, newest first."""
+    from sentinel.cli import show as command  # noqa: PLC0415 keeps --help quick
+
+    command.listing(_client(api_url, key), console, state=state, service=service, limit=limit)
+
+
+@app.command()
+def show(incident_id: str, api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
+    """Show one incident whole: evidence, suspects, plan, steps and timeline."""
+    from sentinel.cli import show as command  # noqa: PLC0415 keeps --help quick
+
+    command.one(_client(api_url, key), console, incident_id)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="CSV with timestamp,value.")],
+    service: Annotated[str, typer.Option(help="The service that the samples speak for.")],
+    metric: Annotated[str, typer.Option(help="The metric's name; the file's name by default.")] = "",
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Send a recorded history through the door with its own timestamps, and tell which incidents it opened."""
+    from sentinel.cli import replay as command  # noqa: PLC0415 keeps --help quick
+
+    command.run(_client(api_url, key), console, file, service=service, metric=metric or file.stem)
+
+
+@app.command()
+def audit(api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
+    """Verify the hash chain of every incident; exit code 1 if one does not hold."""
+    report = _client(api_url, key).get("/api/v1/audit")
+    for each in report["breaks"]:
+        console.print(f"[red]{each['incident_id']} entry {each['seq']}[/red]: {each['reason']}")
+    if report["intact"]:
+        console.print("every chain holds")
+    raise typer.Exit(0 if report["intact"] else 1)
+
+
+@app.command()
+def check() -> None:
+    """Check the settings and print what they come to, secrets left out."""
+    from sentinel.cli import checking  # noqa: PLC0415 keeps --help quick
+
+    checking.run(_settings(), console)
+
+
+def _environ() -> dict[str, str]:
+    return dict(os.environ)
+
+
+def _settings() -> "Settings":
+    from sentinel.settings_loader import load  # noqa: PLC0415 keeps --help quick
+
+    return load(_environ())
+
+
+def _client(api_url: str, key: str) -> "Client":
+    from sentinel.cli.client import Client  # noqa: PLC0415 keeps --help quick
+
+    return Client(api_url, key)
+
+
+def run() -> None:
+    """Entry point: a failure that Sentinel names is one line on standard error, never a traceback."""
+    logs.set_up("warning")
+    # Unset, a Ray head and its drivers may disagree on the mode. With a token, nobody else on the network runs code.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # A redeploy on one machine need not wait for a load balancer that is not there.
+    os.environ.setdefault("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S", "0")
+    try:
+        app()
+    except SentinelError as error:
+        sys.stderr.write(f"sentinel: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

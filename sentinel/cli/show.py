@@ -1,0 +1,95 @@
+"""`sentinel incidents` and `sentinel show`."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sentinel.cli.client import Client
+from sentinel.clock import iso
+
+_COLOURS = {"open": "yellow", "mitigating": "cyan", "escalated": "red", "resolved": "green"}
+
+
+def listing(client: Client, console: Console, *, state: str | None, service: str | None, limit: int) -> None:
+    """A line an incident."""
+    page = client.get("/api/v1/incidents", state=state, service=service, limit=limit)
+    if not page["incidents"]:
+        console.print("no incidents")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("incident", "state", "severity", "opened", "what", "plan"):
+        table.add_column(column, overflow="fold")
+    for each in page["incidents"]:
+        plan = each["plans"][-1] if each["plans"] else None
+        table.add_row(
+            each["id"],
+            _state(each["state"]),
+            each["severity"],
+            iso(each["opened_at_ms"])[:19],
+            escape(each["title"]),
+            f"{plan['plan']['runbook']}: {plan['state']}" if plan else "-",
+        )
+    console.print(table)
+    if page["next"]:
+        console.print(f"[dim]more: --limit above {limit}[/dim]")
+
+
+def one(client: Client, console: Console, incident_id: str) -> None:
+    """One incident whole."""
+    detail = client.get(f"/api/v1/incidents/{incident_id}")
+    incident = detail["incident"]
+    console.print(f"[bold]{escape(incident['title'])}[/bold]  {_state(incident['state'])}  {incident['severity']}")
+    console.print(f"{incident['id']}, opened {iso(incident['opened_at_ms'])}; {escape(incident['reason'])}")
+    if incident["state_reason"]:
+        console.print(escape(incident["state_reason"]))
+    _alerts(console, incident)
+    for number, suspect in enumerate(incident["suspects"], start=1):
+        console.print(f"suspect {number}: [bold]{suspect['service']}[/bold]  {escape('; '.join(suspect['reasons']))}")
+    for similar in incident["similar"]:
+        fixed = ", ".join(similar["fixed_by"]) or similar["outcome"]
+        console.print(f"like {similar['incident_id']} ({similar['similarity']:.2f}): {escape(fixed)}")
+    if incident["memory_note"]:
+        console.print(f"[yellow]{escape(incident['memory_note'])}[/yellow]")
+    for record in incident["plans"]:
+        _plan(console, record)
+    console.print("\n[bold]timeline[/bold]")
+    for entry in detail["timeline"]:
+        reason = entry["fact"].get("reason") or entry["fact"].get("detail") or ""
+        who = entry["principal"]["name"]
+        console.print(f"  {entry['at'][11:23]}  {entry['kind']:<22} {who:<12} {escape(str(reason))}", soft_wrap=True)
+
+
+def _alerts(console: Console, incident: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("service", "metric", "", "value", "expected", "score", "since", "until"):
+        table.add_column(column)
+    for alert in incident["alerts"]:
+        table.add_row(
+            escape(alert["service"]),
+            escape(alert["metric"]),
+            alert["direction"],
+            f"{alert['value']:.4g}",
+            f"{alert['expected_low']:.4g} … {alert['expected_high']:.4g}",
+            f"{alert['score']:.1f}",
+            iso(alert["started_at_ms"])[11:19],
+            iso(alert["ended_at_ms"])[11:19] if alert["ended_at_ms"] else "still",
+        )
+    console.print(table)
+
+
+def _plan(console: Console, record: dict[str, Any]) -> None:
+    plan = record["plan"]
+    dry = "  [yellow]DRY RUN[/yellow]" if plan["dry_run"] else ""
+    console.print(f"\nplan [bold]{plan['plan_id']}[/bold] ({plan['runbook']}): {record['state']}{dry}")
+    console.print(f"  because {escape(plan['reason'])}; digest {plan['digest'][:12]}")
+    for verdict in record["verdicts"]:
+        console.print(f"  {verdict['decision']} by {escape(verdict['principal']['name'])} at {iso(verdict['at_ms'])}")
+    for step, state in zip(plan["steps"], record["steps"], strict=True):
+        params = ", ".join(f"{name}={value}" for name, value in step["params"].items())
+        console.print(f"  {state['state']:<12} {step['action']}({escape(params)})  {escape(state['detail'])}")
+
+
+def _state(state: str) -> str:
+    return f"[{_COLOURS.get(state, 'white')}]{state}[/]"

@@ -1,0 +1,162 @@
+"""Starts and ends the whole system on a Ray cluster: its own, or one that is already there."""
+
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from ray import serve
+
+from actors import wiring
+from sentinel.cli.client import Client
+from sentinel.cli.waiting import wait_until
+from sentinel.errors import Conflict, Invalid, Unavailable
+from sentinel.settings import Settings
+from serve_apps.app import APP_NAME, build
+from serve_apps.auth import check_exposure
+
+_READY_WITHIN_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A system that is up: where its door is, and what it noted at start."""
+
+    url: str
+    notes: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def system(settings: Settings, say: Callable[[str], None], key: str = "") -> Iterator[Running]:
+    """The whole system for the length of the block; what was started is ended after it, in reverse.
+
+    Raises Conflict where the port or the files are another's, Invalid for settings that cannot work, and
+    Unavailable where something needed does not come up; each says what to do.
+    """
+    url = f"http://{_shown_host(settings.api.host)}:{settings.api.port}"
+    preflight(settings, url)
+    with contextlib.ExitStack() as ends:
+        own = _connect_to_ray(settings, say)
+        ends.callback(ray.shutdown)
+        say("starting the actors and the HTTP door")
+        serve.start(http_options={"host": settings.api.host, "port": settings.api.port})
+        ends.callback(serve.shutdown if own else lambda: serve.delete(APP_NAME))
+        ends.callback(wiring.stop_actors, settings)
+        serve.run(build(settings), name=APP_NAME, route_prefix="/")
+        client = Client(url, key)
+        report = wait_until(client.ready, _READY_WITHIN_S)
+        if report is None:
+            raise Unavailable(_why_not_ready(client, url))
+        yield Running(url=url, notes=tuple(report["notes"]))
+        say("ending the HTTP door and the actors")
+
+
+def preflight(settings: Settings, url: str) -> None:
+    """What can be known before anything is started. Raises Conflict or Invalid, which say what to do."""
+    check_exposure(settings.api)
+    if not _port_free(settings.api.host, settings.api.port):
+        if Client(url, timeout_s=2.0).ready() is not None:
+            raise Conflict(
+                f"Sentinel is already running at {url}: use that one, end it with Ctrl-C where it runs, "
+                "or start another with its own SENTINEL_API_PORT and its own files"
+            )
+        raise Conflict(
+            f"port {settings.api.port} of {settings.api.host} is taken by another program: "
+            "end that, or choose another with SENTINEL_API_PORT"
+        )
+    wiring.check_files(settings)
+
+
+def _connect_to_ray(settings: Settings, say: Callable[[str], None]) -> bool:
+    """Join the cluster that is named, or start one of our own; answers whether it is our own."""
+    _hush()
+    address = settings.ray.address
+    if address:
+        say(f"joining the Ray cluster at {address}")
+        try:
+            ray.init(
+                address=address,
+                namespace=settings.ray.namespace,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise Unavailable(
+                f"the Ray cluster at {address} is not reached: {_first_line(error)}; "
+                "start it with `ray start --head`, give its address in SENTINEL_RAY_ADDRESS, "
+                "and set RAY_AUTH_MODE as it has it"
+            ) from None
+        return False
+    running = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 where Ray itself notes a cluster of `ray start`
+    if running.is_file():
+        say(
+            f"a Ray cluster is already running at {running.read_text(encoding='utf-8').strip()}; starting our own "
+            "beside it (to use that one, set SENTINEL_RAY_ADDRESS=auto)"
+        )
+    say("starting Ray on this machine")
+    ray.init(
+        address="local",
+        namespace=settings.ray.namespace,
+        num_cpus=settings.ray.num_cpus,
+        include_dashboard=False,
+        object_store_memory=100 * 1024 * 1024,
+        _node_ip_address="127.0.0.1",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    _hide_token()
+    return True
+
+
+def _hush() -> None:
+    """Ray's own chatter stays in its log files; a user is shown ours."""
+    for name in ("ray", "ray.serve"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _hide_token() -> None:
+    """Ray writes its cluster token readable for everyone on the machine."""
+    token = Path.home() / ".ray" / "auth_token"
+    with contextlib.suppress(OSError):
+        token.chmod(0o600)
+
+
+def _port_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except PermissionError:
+            raise Invalid("api.port", port, "a port from 1024 up, or the right to use a lower one") from None
+        except OSError as error:
+            if error.errno in (99, -2):
+                raise Invalid("api.host", host, "an address of this machine") from None
+            return False
+    return True
+
+
+def _shown_host(host: str) -> str:
+    """An address that a browser on this machine can open."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 only compared
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _why_not_ready(client: Client, url: str) -> str:
+    try:
+        components: dict[str, str] = client.get("/health")["components"]
+    except Unavailable:
+        return (
+            f"nothing answers at {url} after {_READY_WITHIN_S:.0f} s: if Ray Serve already ran on this cluster "
+            "with another host or port, set SENTINEL_API_HOST and SENTINEL_API_PORT to those"
+        )
+    bad = "; ".join(f"{name}: {state}" for name, state in components.items() if state != "ok")
+    return f"not ready after {_READY_WITHIN_S:.0f} s: {bad}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,33 @@
+"""`sentinel up`: the whole system until Ctrl-C."""
+
+import signal
+import threading
+
+from rich.console import Console
+
+from sentinel.cli.system import system
+from sentinel.settings import Settings
+
+
+def run(settings: Settings, console: Console) -> None:
+    """Serve until Ctrl-C or SIGTERM, then end what was started."""
+    with stopping() as stop, system(settings, lambda line: console.print(f"[dim]{line}[/dim]")) as running:
+        console.print(f"Sentinel is up at [bold]{running.url}[/bold]; API: {running.url}/docs; Ctrl-C ends it")
+        for note in running.notes:
+            console.print(f"[yellow]note[/yellow] {note}")
+        stop.wait()
+
+
+class stopping:
+    """Within the block, the first Ctrl-C or SIGTERM sets the event instead of breaking into what runs."""
+
+    def __enter__(self) -> threading.Event:
+        self._stop = threading.Event()
+        self._before = {
+            number: signal.signal(number, lambda *_: self._stop.set()) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self._stop
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
