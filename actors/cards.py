@@ -7,15 +7,17 @@ import structlog
 from actors.api import Journal
 from sentinel import ids
 from sentinel.clock import Clock
-from sentinel.errors import Conflict, Invalid, SentinelError
+from sentinel.errors import Conflict, Forbidden, Invalid, Overloaded, SentinelError
 from sentinel.ids import IncidentId
 from sentinel.incidents.facts import CardPosted
 from sentinel.incidents.nouns import SENTINEL, Card, Incident, IncidentState
 from sentinel.ports import Messenger
 
-Render = Callable[[Incident], tuple[Sequence[Mapping[str, object]], str]]
+Blocks = Sequence[Mapping[str, object]]
+Render = Callable[[Incident], tuple[Blocks, str]]
 log = structlog.get_logger(__name__)
 _RECORD_TRIES = 20
+_LONGEST_WAIT_S = 60.0
 
 
 class Cards:
@@ -33,6 +35,7 @@ class Cards:
         self._clock = clock
         self._shown: dict[IncidentId, str] = {}
         self._not_before_ms: dict[IncidentId, int] = {}
+        self._failures: dict[IncidentId, int] = {}
         self._behind: dict[IncidentId, None] = {}
 
     def behind(self) -> Iterable[IncidentId]:
@@ -56,26 +59,38 @@ class Cards:
             return
         self._not_before_ms[incident.id] = now_ms + 1000
         try:
+            await self._surely_bring_up_to_date(incident, blocks, text)
+        except SentinelError as error:
+            failures = self._failures[incident.id] = self._failures.get(incident.id, 0) + 1
+            wait_s = error.retry_after_s if isinstance(error, Overloaded) else min(2.0**failures, _LONGEST_WAIT_S)
+            self._not_before_ms[incident.id] = now_ms + round(wait_s * 1000)
+            log.warning("card is behind", incident_id=incident.id, error=str(error), again_in_s=wait_s)
+            return
+        self._shown[incident.id] = rendered
+        self._failures.pop(incident.id, None)
+        self._behind.pop(incident.id, None)
+
+    async def _surely_bring_up_to_date(self, incident: Incident, blocks: Blocks, text: str) -> None:
+        try:
             await self._bring_up_to_date(incident, blocks, text)
         except Invalid as error:
             # A card that Slack refuses would be refused for ever; the plain text must still reach people.
             log.error("card refused, sending plain text", incident_id=incident.id, error=str(error))
             await self._bring_up_to_date(incident, (), text)
-        except SentinelError as error:
-            log.warning("card is behind", incident_id=incident.id, error=str(error))
-            return
-        self._shown[incident.id] = rendered
-        self._behind.pop(incident.id, None)
 
-    async def _bring_up_to_date(self, incident: Incident, blocks: Sequence[Mapping[str, object]], text: str) -> None:
-        posted = next((card for card in incident.cards if card.ts), None)
-        if posted and self._messenger.can_update:
-            await self._messenger.update(posted, blocks, text)
-            return
+    async def _bring_up_to_date(self, incident: Incident, blocks: Blocks, text: str) -> None:
+        posted = next((card for card in reversed(incident.cards) if card.ts), None)
         shows = _standing(incident)
-        if any(card.shows == shows for card in incident.cards):
+        if posted and self._messenger.can_update:
+            try:
+                await self._messenger.update(posted, blocks, text)
+                return
+            except Forbidden as error:
+                # Somebody deleted the message, or the channel: people must still see what waits for them.
+                log.warning("card gone, posting anew", incident_id=incident.id, error=str(error))
+        elif any(card.shows == shows for card in incident.cards):
             return
-        if not incident.cards and incident.state is IncidentState.RESOLVED:
+        elif not incident.cards and incident.state is IncidentState.RESOLVED:
             return
         card = await self._messenger.post(blocks, text)
         await self._record(incident.id, Card(channel=card.channel, ts=card.ts, shows=shows))

@@ -36,6 +36,8 @@ MAX_BODY = 1024 * 1024
 _FORM = "application/x-www-form-urlencoded"
 _TIMEOUT_S = 5
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+# What a call of slack_sdk may raise; the last where it takes a plain text for a mapping.
+_SLACK_FAILS = (SlackClientError, aiohttp.ClientError, OSError, AttributeError)
 
 # Lower-case headers, raw body, now in milliseconds; raises Unauthenticated.
 Verify = Callable[[Mapping[str, str], bytes, int], None]
@@ -172,7 +174,7 @@ class _Door:
     ) -> None:
         self._verify, self._decisions, self._clock = verify, decisions, clock
         self._client, self._team_id = client, team_id
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
         self._bolt = self._build_bolt()
 
     async def events(self, request: Request) -> Response:
@@ -211,26 +213,25 @@ class _Door:
         )
         app.action(APPROVE)(self._on_click)
         app.action(REJECT)(self._on_click)
-        app.error(self._on_failure)
         return app
 
     async def _on_click(self, ack: AsyncAck, context: AsyncBoltContext) -> None:
         await ack()
-        # Bolt keeps no reference to the task it runs this in, and asyncio only a weak one.
-        task = asyncio.current_task()
-        assert task is not None
+        # A task of our own: bolt's listener runs in one that nothing refers to, and where it raises soon after
+        # the acknowledgement, bolt forgets that and answers Slack with a 404 after three seconds.
+        task = asyncio.create_task(self._settle(context["click"]))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        click: Click = context["click"]
-        line = await self._decide(click)
+
+    async def _settle(self, click: Click) -> None:
+        try:
+            line = await self._decide(click)
+        except Exception:
+            # Nobody above is left to tell: the click was acknowledged.
+            log.exception("slack click failed", plan_id=click.plan_id, user=click.user)
+            line = "Sentinel failed on this click, and it may not have counted: look at the card"
         log.info("slack click", plan_id=click.plan_id, decision=click.decision, user=click.user, outcome=line)
         await self._tell(click, line)
-
-    async def _on_failure(self, error: Exception, context: AsyncBoltContext) -> None:
-        click = context.get("click")
-        log.error("slack click failed", plan_id=click.plan_id if click else None, exc_info=error)
-        if click:
-            await self._tell(click, "Sentinel failed on this click, and it may not have counted: look at the card")
 
     async def _decide(self, click: Click) -> str:
         refused = refusal(click, self._team_id)
@@ -261,7 +262,7 @@ class _Door:
             await self._client.chat_postEphemeral(
                 channel=click.channel, user=click.user, text=text, blocks=[block], parse="none", link_names=False
             )
-        except (SlackClientError, aiohttp.ClientError, OSError) as error:
+        except _SLACK_FAILS as error:
             log.warning("clicker not told", plan_id=click.plan_id, user=click.user, error=_failure(error))
 
 
@@ -281,7 +282,7 @@ async def _look_up(client: AsyncWebClient, click: Click) -> tuple[str, str]:
     """
     try:
         answer = await client.users_info(user=click.user)
-    except (SlackClientError, aiohttp.ClientError, OSError) as error:
+    except _SLACK_FAILS as error:
         log.warning("clicker not looked up", user=click.user, error=_failure(error))
         return f"not decided: Slack did not tell who you are ({_failure(error)}); decide in the console instead", ""
     user: Mapping[str, Any] = answer.get("user") or {}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Chosen once on the whole set of benchmarks/detection_quick.py, as a compromise: neighbouring values change little.
+# Chosen once over the NAB, SMD and ASD files together, as a compromise: neighbouring values change little.
 LEVEL_RATE = 0.02
 SPREAD_RATE = 0.005
 CLIP = 4.0

@@ -54,7 +54,10 @@ def unpack(packed: bytes) -> SampleBatch:
     start = 12 + described_size
     if len(packed) != start + 24 * n:
         raise Invalid("packed", len(packed), f"{start + 24 * n} bytes")
-    described = msgspec.msgpack.decode(packed[12:start], type=list[tuple[str, str, str, dict[str, str]]])
+    try:
+        described = msgspec.msgpack.decode(packed[12:start], type=list[tuple[str, str, str, dict[str, str]]])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid("packed", packed[12:28], f"described series ({error})") from None
     series = [Series(Fingerprint(fp), metric, service, labels) for fp, metric, service, labels in described]
     return SampleBatch(
         series_ids=np.frombuffer(packed, "<u8", n, start),
