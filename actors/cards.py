@@ -88,9 +88,7 @@ class Cards:
             except Forbidden as error:
                 # Somebody deleted the message, or the channel: people must still see what waits for them.
                 log.warning("card gone, posting anew", incident_id=incident.id, error=str(error))
-        elif any(card.shows == shows for card in incident.cards):
-            return
-        elif not incident.cards and incident.state is IncidentState.RESOLVED:
+        elif shows in {card.shows for card in incident.cards} or _too_late_to_tell(incident):
             return
         card = await self._messenger.post(blocks, text)
         await self._record(incident.id, Card(channel=card.channel, ts=card.ts, shows=shows))
@@ -109,6 +107,11 @@ class Cards:
                 continue
             return
         log.error("the place of a card was not recorded", incident_id=incident_id, channel=card.channel)
+
+
+def _too_late_to_tell(incident: Incident) -> bool:
+    """Whether people never heard of it and it is over: a message now would only wake somebody."""
+    return not incident.cards and incident.state is IncidentState.RESOLVED
 
 
 def _standing(incident: Incident) -> str:

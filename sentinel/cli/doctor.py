@@ -12,6 +12,7 @@ from sentinel.adapters.aws import AwsCloud
 from sentinel.adapters.qdrant import open_memory
 from sentinel.adapters.sql_journal import SqlJournalStore
 from sentinel.cli.checking import never_runs
+from sentinel.cli.client import Client
 from sentinel.errors import SentinelError
 from sentinel.settings import Settings
 from sentinel.settings_loader import load
@@ -25,18 +26,18 @@ def run(environ: Mapping[str, str], console: Console) -> int:
     try:
         settings = load(environ)
     except SentinelError as error:
-        console.print(f"[red]✗ settings[/red]  {escape(str(error))}", soft_wrap=True)
+        console.print(f"[red]✗ settings[/red]  {escape(str(error))}")
         return 1
     source = environ.get("SENTINEL_CONFIG") or "the environment and defaults"
     console.print(f"[green]✓ settings[/green]  from {source}")
     failed = 0
     for name, check in _CHECKS.items():
         try:
-            console.print(f"[green]✓ {name}[/green]  {escape(check(settings))}", soft_wrap=True)
+            console.print(f"[green]✓ {name}[/green]  {escape(check(settings))}")
         except SentinelError as error:
             failed += 1
-            console.print(f"[red]✗ {name}[/red]  {escape(str(error))}", soft_wrap=True)
-            console.print(f"    {_MEND[name]}", soft_wrap=True)
+            console.print(f"[red]✗ {name}[/red]  {escape(str(error))}")
+            console.print(f"    {_MEND[name]}")
     return 1 if failed else 0
 
 
@@ -55,6 +56,9 @@ def _store(settings: Settings) -> str:
 
 
 def _qdrant(settings: Settings) -> str:
+    url = f"http://{settings.api.host}:{settings.api.port}"
+    if not settings.qdrant.host and Client(url, timeout_s=2.0).ready() is not None:
+        return f"embedded in {settings.qdrant.path}, held by the Sentinel that runs at {url}"
     memory = open_memory(settings.qdrant)
     try:
         where = settings.qdrant.host or f"embedded in {settings.qdrant.path}"

@@ -91,9 +91,9 @@ def _play(steps: list[Step], console: Console) -> int:
             try:
                 seen = look()
             except SentinelError as error:
-                console.print(f"[red]✗ {name}[/red]  {error}", soft_wrap=True)
+                console.print(f"[red]✗ {name}[/red]  {error}")
                 console.print(f"[red]FAILED[/red] at “{name}” after {clock.monotonic() - begun:.0f} s")
                 return 1
-        console.print(f"[green]✓[/green] {name} [dim]{clock.monotonic() - at:.1f} s[/dim]  {seen}", soft_wrap=True)
+        console.print(f"[green]✓[/green] {name} [dim]{clock.monotonic() - at:.1f} s[/dim]  {seen}")
     console.print(f"[green]PASSED[/green] {len(steps)} of {len(steps)} steps in {clock.monotonic() - begun:.0f} s")
     return 0

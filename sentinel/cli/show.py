@@ -58,7 +58,7 @@ def one(client: Client, console: Console, incident_id: str) -> None:
     for entry in detail["timeline"]:
         reason = entry["fact"].get("reason") or entry["fact"].get("detail") or ""
         who = entry["principal"]["name"]
-        console.print(f"  {entry['at'][11:23]}  {entry['kind']:<22} {who:<12} {escape(str(reason))}", soft_wrap=True)
+        console.print(f"  {entry['at'][11:23]}  {entry['kind']:<22} {who:<12} {escape(str(reason))}")
 
 
 def _alerts(console: Console, incident: dict[str, Any]) -> None:

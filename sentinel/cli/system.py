@@ -39,12 +39,13 @@ def system(settings: Settings, say: Callable[[str], None], key: str = "") -> Ite
     url = f"http://{_shown_host(settings.api.host)}:{settings.api.port}"
     preflight(settings, url)
     with contextlib.ExitStack() as ends:
-        own = _connect_to_ray(settings, say)
+        _connect_to_ray(settings, say)
         ends.callback(ray.shutdown)
         say("starting the actors and the HTTP door")
         serve.start(http_options={"host": settings.api.host, "port": settings.api.port})
-        ends.callback(serve.shutdown if own else lambda: serve.delete(APP_NAME))
+        # Serve itself is left to the cluster: others may use it there, and our own ends with its Serve.
         ends.callback(wiring.stop_actors, settings)
+        ends.callback(serve.delete, APP_NAME)
         serve.run(build(settings), name=APP_NAME, route_prefix="/")
         client = Client(url, key)
         report = wait_until(client.ready, _READY_WITHIN_S)
@@ -70,8 +71,8 @@ def preflight(settings: Settings, url: str) -> None:
     wiring.check_files(settings)
 
 
-def _connect_to_ray(settings: Settings, say: Callable[[str], None]) -> bool:
-    """Join the cluster that is named, or start one of our own; answers whether it is our own."""
+def _connect_to_ray(settings: Settings, say: Callable[[str], None]) -> None:
+    """Join the cluster that is named, or start one of our own."""
     _hush()
     address = settings.ray.address
     if address:
@@ -89,7 +90,7 @@ def _connect_to_ray(settings: Settings, say: Callable[[str], None]) -> bool:
                 "start it with `ray start --head`, give its address in SENTINEL_RAY_ADDRESS, "
                 "and set RAY_AUTH_MODE as it has it"
             ) from None
-        return False
+        return
     running = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 where Ray itself notes a cluster of `ray start`
     if running.is_file():
         say(
@@ -108,7 +109,6 @@ def _connect_to_ray(settings: Settings, say: Callable[[str], None]) -> bool:
         logging_level=logging.ERROR,
     )
     _hide_token()
-    return True
 
 
 def _hush() -> None:

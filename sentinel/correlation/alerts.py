@@ -14,13 +14,15 @@ EVIDENCE_CAP = 5.0
 
 # (kind, which way its pressure went) -> severity, and severity from CRITICAL_SCORE. What is not here is
 # information only: faster, calmer and emptier than usual harms nobody, and more traffic that does harm
-# shows in latency or errors. Symptoms that users feel can be critical; saturation alone warns.
+# shows in latency or errors. Symptoms that users feel can be critical; saturation alone warns, and so does a
+# processor or a door that is idle all of a sudden, for the work has gone somewhere else or nowhere.
 SEVERITY: Mapping[tuple[str, Direction], tuple[Severity, Severity]] = {
     (ERRORS, Direction.UP): (Severity.WARNING, Severity.CRITICAL),
     (LATENCY, Direction.UP): (Severity.WARNING, Severity.CRITICAL),
     (AVAILABILITY, Direction.DOWN): (Severity.CRITICAL, Severity.CRITICAL),
     (TRAFFIC, Direction.DOWN): (Severity.WARNING, Severity.WARNING),
     (CPU, Direction.UP): (Severity.WARNING, Severity.WARNING),
+    (CPU, Direction.DOWN): (Severity.WARNING, Severity.WARNING),
     (MEMORY, Direction.UP): (Severity.WARNING, Severity.WARNING),
     (DISK, Direction.UP): (Severity.WARNING, Severity.WARNING),
     (OTHER, Direction.UP): (Severity.WARNING, Severity.WARNING),

@@ -41,7 +41,7 @@ def test_an_alert_says_what_its_anomaly_says():
         ("faster is good news", "latency", "latency_ms", DOWN, 200, Severity.INFO),
         ("fewer errors are good news", "errors", "errors", DOWN, 200, Severity.INFO),
         ("saturation warns, but users feel it elsewhere", "cpu", "cpu_usage", UP, 500, Severity.WARNING),
-        ("a calm cpu harms nobody", "cpu", "cpu_usage", DOWN, 500, Severity.INFO),
+        ("a cpu that is idle all of a sudden warns", "cpu", "cpu_usage", DOWN, 500, Severity.WARNING),
         ("an idle cpu that is no longer idle is a busy one", "cpu", "cpu_idle", DOWN, 10, Severity.WARNING),
         ("memory that frees up is good news", "memory", "mem_free", UP, 10, Severity.INFO),
         ("a disk running out warns", "disk", "filesystem_avail_bytes", DOWN, 10, Severity.WARNING),

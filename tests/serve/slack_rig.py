@@ -1,0 +1,143 @@
+"""The Slack door on the double: what the tests of the door stand on."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import httpx
+import msgspec
+import pytest_asyncio
+from starlette.applications import Starlette
+
+from sentinel.adapters import slack_card
+from sentinel.adapters.slack_signature import verify
+from sentinel.clock import ManualClock
+from sentinel.incidents.nouns import Principal
+from sentinel.sandbox.slack import SlackDouble, running
+from sentinel.sandbox.slack.clicks import payload, signed_headers
+from sentinel.sandbox.slack.workspace import Message
+from serve_apps.slack import slack_routes
+
+SECRET = "signing-secret-for-tests"
+TOKEN = "xoxb-token-for-tests"
+PLAN, DIGEST = "inc-20231114-1a2b3c4d-1.p1", "3f9ac1d2" * 8
+VALUE = msgspec.json.encode({"plan": PLAN, "digest": DIGEST}).decode()
+
+
+@dataclass
+class Decisions:
+    """Answers as the approval stage does: the first verdict on a plan counts."""
+
+    calls: list[tuple[str, str, str, Principal, str]] = field(default_factory=list)
+    fails_with: Exception | None = None
+    hold: asyncio.Event | None = None
+
+    async def decide(
+        self,
+        plan_id: str,
+        digest: str,
+        decision: Literal["approve", "reject"],
+        principal: Principal,
+        reason: str,
+        evidence: str,
+    ) -> str:
+        if self.hold:
+            await self.hold.wait()
+        self.calls.append((plan_id, digest, decision, principal, evidence))
+        if self.fails_with:
+            raise self.fails_with
+        first = self.calls[0]
+        said = f"{'approved' if first[2] == 'approve' else 'rejected'} by {first[3].name}"
+        return said if len(self.calls) == 1 else f"already decided: {said}"
+
+
+@dataclass
+class Rig:
+    """The door, the double that clicks on it, and what came of it."""
+
+    double: SlackDouble
+    decisions: Decisions
+    clock: ManualClock
+    http: httpx.AsyncClient
+    message: Message
+
+    async def send(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
+        return await self.http.post("/slack/events", content=body, headers=headers)
+
+    async def send_signed(self, body: bytes, content_type: str = "", skew_s: int = 0) -> httpx.Response:
+        return await self.send(body, signed_headers(SECRET, body, self.clock.now_ms() + skew_s * 1000, content_type))
+
+    def body(self, **changes: Any) -> dict[str, Any]:
+        """The payload of Ann's press on Approve, with changes at its top."""
+        pressed = self.message.blocks[0]["elements"][0]
+        ann = self.double.workspace.users["U0ANN"]
+        return {**payload(self.message, pressed, ann, "sentinel", self.double.workspace.next_ts()), **changes}
+
+    async def notes(self, count: int = 1) -> list[tuple[str, str]]:
+        """Whom the door told what, once there are `count` notes."""
+        await until(lambda: len(self.double.workspace.whispers) >= count)
+        return [(note.user, note.text) for note in self.double.workspace.whispers]
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Wait for what a task of the door does after its answer."""
+    async with asyncio.timeout(5):
+        while not happened():  # noqa: ASYNC110 - nothing signals what other people come to see
+            await asyncio.sleep(0.005)
+
+
+def buttons(value: str = VALUE) -> list[dict[str, Any]]:
+    texts = {slack_card.APPROVE: "Approve", slack_card.REJECT: "Reject"}
+    elements = [
+        {"type": "button", "action_id": action, "text": {"type": "plain_text", "text": text}, "value": value}
+        for action, text in texts.items()
+    ]
+    return [{"type": "actions", "elements": elements}]
+
+
+def check(headers: Mapping[str, str], body: bytes, now_ms: int) -> None:
+    verify(headers, body, (SECRET,), now_ms)
+
+
+@contextlib.asynccontextmanager
+async def standing(*, with_bot: bool) -> AsyncIterator[Rig]:
+    """The door and the double; without a bot token Slack's Web API is not served, for nobody calls it."""
+    clock, decisions, app = ManualClock(), Decisions(), Starlette()
+    transport = httpx.ASGITransport(app)
+    double = SlackDouble(
+        signing_secret=SECRET,
+        token=TOKEN,
+        interactivity_url="http://sentinel/slack/events",
+        clock=clock,
+        transport=transport,
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://sentinel"))
+        if with_bot:
+            url = await stack.enter_async_context(running(double))
+        else:
+            url = "http://127.0.0.1:9"
+            stack.push_async_callback(double.aclose)
+        app.router.routes += slack_routes(
+            verify=check,
+            decisions=decisions,
+            clock=clock,
+            api_url=f"{url}/api/",
+            bot_token=TOKEN if with_bot else "",
+            team_id="T0ACME",
+        )
+        yield Rig(double, decisions, clock, http, double.workspace.post("C0SENTINEL", "", buttons()))
+
+
+@pytest_asyncio.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with standing(with_bot=True) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def silent() -> AsyncIterator[Rig]:
+    async with standing(with_bot=False) as made:
+        yield made
