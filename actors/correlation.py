@@ -75,11 +75,12 @@ class CorrelationActor:
         for incident in await self._journal.incidents(limit=500):
             if incident.state is IncidentState.RESOLVED:
                 self._to_remember[incident.id] = None
-        await asyncio.gather(
-            self._group_for_ever(),
-            self._take_up_open_anomalies(),
-            follow(self._journal, self._clock, "correlation", self.settle, also=lambda: tuple(self._to_remember)),
-        )
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._group_for_ever())
+            loops.create_task(self._take_up_open_anomalies())
+            loops.create_task(
+                follow(self._journal, self._clock, "correlation", self.settle, also=lambda: tuple(self._to_remember))
+            )
 
     async def submit(self, anomalies: Sequence[Anomaly]) -> None:
         """Take in changes of anomalies: opened, worse, or over."""

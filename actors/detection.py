@@ -70,7 +70,10 @@ class DetectionActor:
 
     async def run(self) -> None:
         """Tell changes and keep checkpoints for ever."""
-        await asyncio.gather(self._tell(), self._keep_checkpoints())
+        # A group ends the one when the other fails: a second `_tell` beside a new one would drop what it never told.
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._tell())
+            loops.create_task(self._keep_checkpoints())
 
     async def score(self, packed: bytes) -> Scored:
         """Score one packed SampleBatch, then learn from it. Raises Invalid for bytes that are none."""

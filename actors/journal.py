@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import structlog
 
 from sentinel.codec import entry_of, record_of
-from sentinel.errors import Conflict, OutcomeUnknown
+from sentinel.errors import Conflict, Invalid, OutcomeUnknown
 from sentinel.ids import IncidentId
-from sentinel.incidents.audit import GENESIS, Break, verify
+from sentinel.incidents.audit import GENESIS, Break, Record, verify
 from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.history import apply
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
-from sentinel.ports import JournalStore
+from sentinel.ports import JournalStore, Located
 
 _PAGE = 1000
 log = structlog.get_logger(__name__)
@@ -42,16 +42,20 @@ class JournalActor:
         self._position = 0
         self._grown = asyncio.Condition()
         self._writing = asyncio.Lock()
-        self._load()
-
-    def _load(self) -> None:
-        """Replay what was recorded since the last position seen; the same code serves start and a lost race."""
         while located := self._store.read_after(self._position, _PAGE):
-            for each in located:
-                entry = entry_of(each.record)
-                self._incidents[entry.incident_id] = apply(self._incidents.get(entry.incident_id), entry)
-                self._hashes[entry.incident_id] = each.record.hash
-                self._position = each.position
+            self._take_in(located)
+
+    def _take_in(self, located: Sequence[Located]) -> None:
+        for each in located:
+            entry = entry_of(each.record)
+            self._incidents[entry.incident_id] = apply(self._incidents.get(entry.incident_id), entry)
+            self._hashes[entry.incident_id] = each.record.hash
+            self._position = each.position
+
+    async def _catch_up(self) -> None:
+        """Replay what was recorded since the last position seen, by whomever. Only for one who holds `_writing`."""
+        while located := await asyncio.to_thread(self._store.read_after, self._position, _PAGE):
+            self._take_in(located)
 
     async def append(
         self,
@@ -71,25 +75,34 @@ class JournalActor:
             at_seq = incident.seq if incident else 0
             if at_seq != expected_seq:
                 raise Conflict(f"incident {incident_id} is at entry {at_seq}, not {expected_seq}")
-            records, hash_ = [], self._hashes.get(incident_id, GENESIS)
+            records: list[Record] = []
+            hash_ = self._hashes.get(incident_id, GENESIS)
             for offset, fact in enumerate(facts, start=1):
                 entry = Entry(
                     incident_id=incident_id, seq=expected_seq + offset, at_ms=at_ms, principal=principal, fact=fact
                 )
                 incident = apply(incident, entry)
                 record = record_of(entry, hash_)
+                # An entry that cannot be read back, such as one with a number that JSON lacks, would stop every start.
+                if entry_of(record) != entry:
+                    raise Invalid(fact.kind, fact, "a fact that reads back as it was written")
                 records.append(record)
                 hash_ = record.hash
             if incident is None:
                 raise Conflict(f"incident {incident_id}: no facts were given")
             try:
-                self._position = await asyncio.to_thread(self._store.append, records)
+                position = await asyncio.to_thread(self._store.append, records)
             except (Conflict, OutcomeUnknown):
                 # Another journal wrote to the same database, or nobody knows whether this was written:
                 # what the store has is the truth, so take it in.
-                await asyncio.to_thread(self._load)
+                await self._catch_up()
                 raise
-            self._incidents[incident_id], self._hashes[incident_id] = incident, hash_
+            if position == self._position + len(records):
+                self._position = position
+                self._incidents[incident_id], self._hashes[incident_id] = incident, hash_
+            else:
+                # Entries of another journal may lie between: to step over them would be never to see them.
+                await self._catch_up()
         for fact in facts:
             log.info("recorded", incident_id=incident_id, fact=fact.kind, plan_id=getattr(fact, "plan_id", None))
         async with self._grown:
@@ -132,12 +145,13 @@ class JournalActor:
         return self._position
 
     async def follow(self, after: int, timeout_s: float) -> Followed:
-        """Entries after `after`; waits up to `timeout_s` for the first one."""
+        """Entries after `after`, another journal's as well; waits up to `timeout_s` for the first one."""
         try:
             async with asyncio.timeout(timeout_s), self._grown:
                 await self._grown.wait_for(lambda: self._position > after)
         except TimeoutError:
-            return Followed(entries=(), position=after)
+            async with self._writing:
+                await self._catch_up()
         located = await asyncio.to_thread(self._store.read_after, after, _PAGE)
         return Followed(
             entries=tuple(entry_of(each.record) for each in located),

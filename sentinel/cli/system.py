@@ -10,7 +10,7 @@ from pathlib import Path
 import ray
 from ray import serve
 
-from actors import wiring
+from actors import handles, wiring
 from sentinel.cli.client import Client
 from sentinel.cli.waiting import wait_until
 from sentinel.errors import Conflict, Invalid, Unavailable

@@ -22,6 +22,8 @@ def apply(incident: Incident | None, entry: f.Entry) -> Incident:
     expected = incident.seq + 1 if incident else 1
     if entry.seq != expected:
         raise IllegalTransition(f"incident {entry.incident_id}: entry {entry.seq} where {expected} follows")
+    if incident and entry.incident_id != incident.id:
+        raise IllegalTransition(f"incident {incident.id}: an entry of {entry.incident_id} cannot follow")
     state = next_incident_state(incident, entry.fact)
     if incident is None:
         if not isinstance(entry.fact, f.IncidentOpened):
@@ -111,9 +113,9 @@ def _plan_changed(incident: Incident, entry: f.Entry, fact: f.PlanFact | f.PlanP
         case f.PlanApproved():
             record = replace(record, approved_at_ms=entry.at_ms)
         case f.ExecutionStarted(owner=owner):
-            record = replace(record, owner=owner, started_at_ms=entry.at_ms)
+            record = replace(record, owner=owner, owned_since_ms=entry.at_ms, started_at_ms=entry.at_ms)
         case f.ExecutionResumed(owner=owner):
-            record = replace(record, owner=owner)
+            record = replace(record, owner=owner, owned_since_ms=entry.at_ms)
         case f.StepFact():
             record = _step_changed(record, entry, fact)
         case f.VerificationStarted():

@@ -219,13 +219,18 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRecord:
-    """A plan and what became of it. `ended_reason` is set with a terminal state."""
+    """A plan and what became of it. `ended_reason` is set with a terminal state.
+
+    `owned_since_ms` is when `owner` last claimed the plan: until a while after it, a call of the owner before may
+    still be on its way.
+    """
 
     plan: Plan
     state: PlanState
     verdicts: tuple[Verdict, ...] = ()
     steps: tuple[StepRecord, ...] = ()
     owner: str | None = None
+    owned_since_ms: int | None = None
     approved_at_ms: int | None = None
     started_at_ms: int | None = None
     verifying_since_ms: int | None = None

@@ -169,6 +169,8 @@ def _guard(incident: Incident, record: PlanRecord | None, fact: f.Fact) -> None:
                 raise IllegalTransition(
                     f"plan {record.plan.plan_id} has {approvals} of {record.plan.approvals_required} approvals"
                 )
+            if approvals < len(record.verdicts):
+                raise IllegalTransition(f"plan {record.plan.plan_id} was rejected by one who was asked")
         case f.StepFact(index=index) if record:
             allowed, _ = STEP[type(fact)]
             if not 0 <= index < len(record.steps) or record.steps[index].state not in allowed:

@@ -124,6 +124,8 @@ class Action:
         """Why the step may not be started on the resource as it is; empty if it may."""
         if self.name.startswith("ecs."):
             return "" if now.get("status") == "ACTIVE" else f"the service is {now.get('status')}, not ACTIVE"
+        if self.expands_to:
+            return f"{self.name} is not one call: it is {', '.join(self.expands_to)}"
         allowed = {
             "ec2.reboot_instance": ("running",),
             "ec2.stop_instance": ("running", "stopping", "stopped"),

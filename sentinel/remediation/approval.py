@@ -9,14 +9,19 @@ from sentinel.incidents.nouns import PlanRecord, PlanState, Principal, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalPolicy:
-    """Who may approve (principal ids or names; empty: every verified principal), and how soon it must start."""
+    """Who may approve, and how soon it must start.
+
+    `approvers` holds principal ids and names of API keys; empty: every verified principal. A name in Slack does not
+    count, for whoever bears it chose it: Slack's people are named by id.
+    """
 
     approvers: frozenset[str] = frozenset()
     start_within_ms: int = 600_000
 
     def may_decide(self, principal: Principal) -> bool:
         """Whether this principal's word counts."""
-        return not self.approvers or principal.id in self.approvers or principal.name in self.approvers
+        known = {principal.id} if principal.via == "slack" else {principal.id, principal.name}
+        return not self.approvers or not known.isdisjoint(self.approvers)
 
 
 class Standing(StrEnum):
@@ -62,7 +67,7 @@ def refusal(record: PlanRecord | None, digest: str, principal: Principal, policy
     if now_ms >= record.plan.expires_at_ms:
         return f"too late: the plan expired at {iso(record.plan.expires_at_ms)}"
     if not policy.may_decide(principal):
-        return f"{principal.name} is not among approval.approvers"
+        return f"{principal.name} ({principal.id}) is not among approval.approvers"
     if any(verdict.principal.id == principal.id for verdict in record.verdicts):
         return f"{principal.name} has already approved; {judge(record, record.verdicts, now_ms).reason}"
     return ""

@@ -8,6 +8,10 @@ from sentinel.incidents.nouns import PlanRecord, PlanState, StepState
 from sentinel.remediation.actions import action_named
 
 
+# A failed step may have been sent and then shown no effect in time: what it set must not stay.
+_PERHAPS_DONE = frozenset({StepState.SUCCEEDED, StepState.FAILED})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """Something to do next, and why."""
@@ -132,11 +136,12 @@ def _rolling_back(record: PlanRecord) -> Move:
     for index, step in enumerate(record.steps):
         if step.state is StepState.STARTED:
             return SettleStep(index=index, reason="started, and no outcome is recorded")
+    undo = record.undo and not record.plan.dry_run  # a rehearsal left nothing to undo
     for index in reversed(range(len(record.steps))):
         state = record.steps[index].state
         if state is StepState.UNDO_STARTED:
             return SettleUndo(index=index, reason="its undoing was started, and no outcome is recorded")
-        if state is StepState.SUCCEEDED and record.undo and _inverse_exists(record, index):
+        if state in _PERHAPS_DONE and undo and _inverse_exists(record, index):
             return UndoStep(index=index, reason=record.rollback_reason)
         if state is StepState.UNDO_FAILED:
             break
