@@ -34,9 +34,11 @@ _PORTS = (
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A running head: where its dashboard is, the environment it was started with, and what proves who calls."""
+    """A running head: where it is, the environment it was started with, and what proves who calls."""
 
+    address: str
     dashboard_url: str
+    agent_url: str
     environ: Mapping[str, str]
     headers: Mapping[str, str]
 
@@ -57,7 +59,7 @@ def ray_head(extra: Mapping[str, str]) -> Iterator[Head]:
     directory = Path(tempfile.mkdtemp(prefix="ray-"))
     token = os.urandom(32).hex()
     (directory / "token").write_text(token, encoding="utf-8")
-    environ = _environ(directory / "token", extra)
+    environ = _environ(directory, extra)
     ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
     url = f"http://127.0.0.1:{ports['dashboard-port']}"
     headers = {"Authorization": f"Bearer {token}"}
@@ -75,14 +77,20 @@ def ray_head(extra: Mapping[str, str]) -> Iterator[Head]:
         try:
             if wait_until(lambda: _up(process, url, headers), _UP_WITHIN_S) is not True:
                 pytest.fail(f"ray start did not come up: {(directory / 'said').read_text(errors='replace')[-2000:]}")
-            yield Head(dashboard_url=url, environ=environ, headers=headers)
+            yield Head(
+                address=f"127.0.0.1:{ports['port']}",
+                dashboard_url=url,
+                agent_url=f"http://127.0.0.1:{ports['dashboard-agent-listen-port']}",
+                environ=environ,
+                headers=headers,
+            )
         finally:
             _end(process)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _environ(token: Path, extra: Mapping[str, str]) -> dict[str, str]:
+def _environ(directory: Path, extra: Mapping[str, str]) -> dict[str, str]:
     """The environment without what would lead elsewhere, and with compiled modules, which halve every start."""
     kept = {
         name: value
@@ -93,14 +101,33 @@ def _environ(token: Path, extra: Mapping[str, str]) -> dict[str, str]:
         **kept,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",  # a job's `python` is this one
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_AUTH_TOKEN_PATH": str(directory / "token"),
         "RAY_USAGE_STATS_ENABLED": "0",
         # Without these, a head listens on the machine's own address, and waits half a minute for traffic to move away.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         "NO_PROXY": "127.0.0.1,localhost",
+        **_haproxy(directory),
         **extra,
+    }
+
+
+def _haproxy(directory: Path) -> dict[str, str]:
+    """Files and ports of its own for Serve's HAProxy, should it be switched on: a pod has them to itself."""
+    metrics, stats, fallback_http, fallback_grpc, replicas = free_ports(5)
+    return {
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(directory / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(directory),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(directory / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(directory / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_http),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(fallback_grpc),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(replicas),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replicas + 20),
     }
 
 
@@ -117,10 +144,8 @@ def _up(process: "subprocess.Popen[bytes]", url: str, headers: Mapping[str, str]
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """With --block, Ray ends its own daemons on SIGTERM, and a raylet its workers; the group catches what is left."""
     process.terminate()
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(30)
-    except subprocess.TimeoutExpired:
-        pass
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(10)
