@@ -14,7 +14,7 @@ from sentinel.detection.detector import Detector, Refusal
 from sentinel.errors import Invalid, SentinelError, Unavailable
 from sentinel.ids import Fingerprint
 from sentinel.ports import Checkpoints
-from sentinel.telemetry.batch import unpack
+from sentinel.telemetry.batch import SampleBatch, unpack_all
 
 log = structlog.get_logger(__name__)
 _RETRY_S = 0.5
@@ -75,9 +75,15 @@ class DetectionActor:
             loops.create_task(self._tell())
             loops.create_task(self._keep_checkpoints())
 
-    async def score(self, packed: bytes) -> Scored:
-        """Score one packed SampleBatch, then learn from it. Raises Invalid for bytes that are none."""
-        observed = self._detector.observe(unpack(packed))
+    async def score(self, packed: bytes) -> list[Scored]:
+        """Score packed SampleBatches that were joined, then learn from them, and answer for each in order.
+
+        Raises Invalid for bytes that are none.
+        """
+        return [self._score(batch) for batch in unpack_all(packed)]
+
+    def _score(self, batch: SampleBatch) -> Scored:
+        observed = self._detector.observe(batch)
         if observed.changes:
             self._untold.extend(observed.changes)
             self._told.set()

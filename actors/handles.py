@@ -15,6 +15,8 @@ from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents.audit import Break
 from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
+from sentinel.ports import DeadLetter, Pending, Standing
+from sentinel.telemetry.events import Event
 from sentinel.telemetry.series import partition_of
 
 JOURNAL = "sentinel-journal"
@@ -72,7 +74,7 @@ class _Handle:
 
 
 class JournalHandle(_Handle):
-    """The journal actor, as `actors.api.Journal`."""
+    """The journal actor, as `actors.api.Journal` and `actors.api.Events`."""
 
     def __init__(self, namespace: str) -> None:
         super().__init__(JOURNAL, namespace)
@@ -117,6 +119,32 @@ class JournalHandle(_Handle):
         breaks: list[Break] = await self.call("audit", deadline_s=300.0)
         return breaks
 
+    async def receive(self, events: Sequence[Event], received_at_ms: int) -> list[bool]:
+        new: list[bool] = await self.call("receive", tuple(events), received_at_ms)
+        return new
+
+    async def bury(self, letter: DeadLetter) -> bool:
+        return bool(await self.call("bury", letter))
+
+    async def pending_events(self, limit: int) -> list[Pending]:
+        pending: list[Pending] = await self.call("pending_events", limit)
+        return pending
+
+    async def settle_events(self, positions: Sequence[int], at_ms: int, reason: str = "") -> None:
+        await self.call("settle_events", tuple(positions), at_ms, reason)
+
+    async def recent_changes(self, services: Sequence[str], from_ms: int, to_ms: int) -> list[Event]:
+        changes: list[Event] = await self.call("recent_changes", tuple(services), from_ms, to_ms)
+        return changes
+
+    async def dead_letters(self, limit: int) -> list[DeadLetter]:
+        letters: list[DeadLetter] = await self.call("dead_letters", limit)
+        return letters
+
+    async def event_standing(self) -> Mapping[str, Standing]:
+        standing: Mapping[str, Standing] = await self.call("event_standing")
+        return standing
+
 
 class DetectorsHandle:
     """All detection actors as one: a service's partition says which of them to ask."""
@@ -129,9 +157,9 @@ class DetectorsHandle:
         """The index of the actor that holds a partition."""
         return partition % len(self._handles)
 
-    async def score(self, actor: int, packed: bytes) -> Scored:
-        """Have one actor score one packed SampleBatch."""
-        scored: Scored = await self._handles[actor].call("score", packed)
+    async def score(self, actor: int, packed: bytes) -> list[Scored]:
+        """Have one actor score packed SampleBatches that were joined, and answer for each in order."""
+        scored: list[Scored] = await self._handles[actor].call("score", packed)
         return scored
 
     async def open_anomalies(self) -> list[Anomaly]:

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from sentinel.errors import Invalid
 from sentinel.incidents.nouns import Direction, Severity
 from sentinel.remediation.runbooks import Runbook, Use
 from sentinel.telemetry.series import DEFAULT_SERVICE_LABELS
+from sentinel.telemetry.sns import TOPIC_ARN
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -24,11 +25,20 @@ class Section(BaseModel):
 
 
 class ApiKey(Section):
-    """A bearer token as we keep it: its SHA-256 in hex, and what it may do."""
+    """A bearer token as we keep it: its SHA-256 in hex, what it may do, and until when.
 
-    name: str
+    `name` is the principal that acts with it; two keys of one name are both good while one replaces the other.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    scopes: tuple[Literal["ingest", "read", "operate", "approve", "admin"], ...]
+    scopes: Annotated[tuple[Literal["ingest", "read", "operate", "approve", "admin"], ...], Field(min_length=1)]
+    expires_at: AwareDatetime | None = None
+
+    @property
+    def expires_at_ms(self) -> int | None:
+        """`expires_at` in Unix milliseconds."""
+        return None if self.expires_at is None else round(self.expires_at.timestamp() * 1000)
 
 
 class Api(Section):
@@ -42,16 +52,37 @@ class Api(Section):
     service_labels: tuple[str, ...] = DEFAULT_SERVICE_LABELS
     public_url: str = ""
 
-    @property
-    def open_to_the_network(self) -> bool:
-        """Whether others than this machine can reach the door."""
-        return self.host not in LOOPBACK_HOSTS
+
+class Sns(Section):
+    """CloudWatch alarms by Amazon SNS. An empty list of topics refuses them all."""
+
+    topic_arns: tuple[str, ...] = ()
+    sqs_queue_url: str = ""
+    poll_s: Positive = 1.0
+
+    @field_validator("topic_arns")
+    @classmethod
+    def _arns(cls, arns: tuple[str, ...]) -> tuple[str, ...]:
+        for arn in arns:
+            if not TOPIC_ARN.fullmatch(arn):
+                raise ValueError(f"{arn!r} is not of the form arn:aws:sns:REGION:ACCOUNT:NAME")
+        return arns
+
+    @model_validator(mode="after")
+    def _queue_of_topics(self) -> "Sns":
+        if self.sqs_queue_url and not self.topic_arns:
+            raise ValueError("topic_arns beside sqs_queue_url: a message of a topic that is not listed is refused")
+        if self.sqs_queue_url:
+            parts = urlsplit(self.sqs_queue_url)
+            if parts.scheme != "https" and parts.hostname not in LOOPBACK_HOSTS:
+                raise ValueError("an https sqs_queue_url")
+        return self
 
 
 class Store(Section):
     """The journal's database."""
 
-    url: str = "sqlite:///.sentinel/journal.db"
+    url: str = Field(default="sqlite:///.sentinel/journal.db", repr=False)  # may hold a password
 
     @field_validator("url")
     @classmethod
@@ -248,6 +279,7 @@ class Settings(Section):
     """The whole tree."""
 
     api: Api = Api()
+    sns: Sns = Sns()
     store: Store = Store()
     qdrant: Qdrant = Qdrant()
     webhooks: Webhooks = Webhooks()

@@ -26,11 +26,13 @@ from sentinel.settings import (
     Section,
     Settings,
     Slack,
+    Sns,
     Store,
 )
 
 _SECTIONS: Mapping[str, tuple[tuple[str, ...], type[Section]]] = {
     "API": (("api",), Api),
+    "SNS": (("sns",), Sns),
     "STORE": (("store",), Store),
     "QDRANT": (("qdrant",), Qdrant),
     "SLACK": (("webhooks", "slack"), Slack),
@@ -42,7 +44,8 @@ _SECTIONS: Mapping[str, tuple[tuple[str, ...], type[Section]]] = {
 }
 _PREFIX = "SENTINEL_"
 _STANDARD_NAMES = {"AWS_ENDPOINT_URL": ("executor", "aws_endpoint_url"), "RAY_ADDRESS": ("ray", "address")}
-_NOT_SETTINGS = frozenset({"SENTINEL_CONFIG"})  # names with our prefix that are no field; SENTINEL_TEST_* as well
+# Names with our prefix that are no field: where the file is, and what the commands take. SENTINEL_TEST_* as well.
+_NOT_SETTINGS = frozenset({"SENTINEL_CONFIG", "SENTINEL_API_URL", "SENTINEL_KEY"})
 
 
 def load(environ: Mapping[str, str]) -> Settings:

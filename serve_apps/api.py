@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from actors.api import Approval, Journal
+from sentinel.clock import Clock
 from sentinel.errors import NotFound, SentinelError
 from sentinel.ids import IncidentId
 from sentinel.incidents.nouns import IncidentState, Principal
@@ -26,21 +27,21 @@ class Backend:
     notes: Callable[[], Awaitable[list[str]]]
 
 
-def caller(settings: Settings, scope: Scope) -> Callable[[Request], Principal]:
+def caller(settings: Settings, scope: Scope, clock: Clock) -> Callable[[Request], Principal]:
     """A FastAPI dependency: the principal that calls, who must have `scope`."""
 
     def principal(request: Request) -> Principal:
-        return authenticate(request, settings.api.keys, scope)
+        return authenticate(request, settings.api.keys, scope, clock.now_ms())
 
     return principal
 
 
-def build_router(settings: Settings, backend: Backend) -> APIRouter:
+def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRouter:
     """Routes of DESIGN.md section 6 that are not telemetry."""
     router = APIRouter()
-    reader = Depends(caller(settings, "read"))
-    Approver = Annotated[Principal, Depends(caller(settings, "approve"))]
-    Operator = Annotated[Principal, Depends(caller(settings, "operate"))]
+    reader = Depends(caller(settings, "read", clock))
+    Approver = Annotated[Principal, Depends(caller(settings, "approve", clock))]
+    Operator = Annotated[Principal, Depends(caller(settings, "operate", clock))]
 
     @router.get("/api/v1/incidents", dependencies=[reader], tags=["incidents"])
     async def list_incidents(

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from ray import serve
+from ray.serve.context import _get_global_client
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
@@ -24,6 +25,7 @@ from sentinel.telemetry.interning import Interner
 from serve_apps import errors
 from serve_apps.api import Backend, build_router
 from serve_apps.auth import check_exposure
+from serve_apps.events import event_routes
 from serve_apps.ingest import Intake, telemetry_routes
 from serve_apps.metrics import Meter
 from serve_apps.slack import slack_routes
@@ -33,8 +35,7 @@ _DESCRIPTION = "Telemetry in, incidents out, and plans that run only when people
 
 
 def build_door(settings: Settings) -> FastAPI:
-    """The whole HTTP door over actor handles. Raises Invalid where it would be open to the network without keys."""
-    check_exposure(settings.api)
+    """The whole HTTP door over actor handles."""
     namespace, clock, meter = settings.ray.namespace, SystemClock(), Meter()
     journal, approval = handles.JournalHandle(namespace), handles.ApprovalHandle(namespace)
     correlation, detectors = handles.CorrelationHandle(namespace), wiring.detectors(settings)
@@ -62,10 +63,11 @@ def build_door(settings: Settings) -> FastAPI:
         notes=notes,
     )
     door = FastAPI(title="Sentinel", version="0.1.0", description=_DESCRIPTION)
-    door.include_router(build_router(settings, backend))
+    door.include_router(build_router(settings, backend, clock))
     detection = settings.detection
     interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series)
     door.router.routes.extend(telemetry_routes(settings, Intake(detectors, interner), meter, clock))
+    door.router.routes.extend(event_routes(settings, journal, wiring.alarms(settings, journal, clock), meter, clock))
     door.router.routes.append(meter.route())
     if settings.slack.active:
         token = settings.slack.bot_token
@@ -96,12 +98,20 @@ async def _explain(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": text, "next_step": "do_not_retry", "field": where}, 400)
 
 
+def listens_on() -> str:
+    """The address that this cluster's Serve listens on. What a manifest says, not our settings, decides that."""
+    client = _get_global_client()
+    assert client is not None  # this runs in a replica
+    return str(client.get_serve_details()["http_options"]["host"])
+
+
 class Door:
     """One replica of the door. Hard state: none."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         logs.set_up()
         self._settings = settings or load(os.environ)
+        check_exposure(self._settings.api, listens_on())
         wiring.start_actors(self._settings)
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:

@@ -3,21 +3,18 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
 
 import msgspec
-import numpy as np
 import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from actors.detection import Scored
 from sentinel.clock import Clock
 from sentinel.errors import Invalid, SentinelError, TooLarge, Unavailable, UnsupportedFormat
 from sentinel.settings import Settings
-from sentinel.telemetry.batch import MAX_PACKED_SAMPLES, SampleBatch
+from sentinel.telemetry.batch import MAX_PACKED_SAMPLES, SampleBatch, joined
 from sentinel.telemetry.compression import decompress
 from sentinel.telemetry.decoded import Decoded, refuse_after
 from sentinel.telemetry.interning import Interner
@@ -25,19 +22,12 @@ from sentinel.telemetry.json_samples import decode_json
 from sentinel.telemetry.remote_write import RemoteWriteDecoder
 from serve_apps.auth import authenticate
 from serve_apps.errors import response_to
+from serve_apps.lanes import Lane, Scorer
 from serve_apps.metrics import Meter
 
 MAX_AHEAD_MS = 600_000  # a sender's clock may be this far ahead of ours
 Handler = Callable[[Request], Awaitable[Response]]
 log = structlog.get_logger(__name__)
-
-
-class Scorer(Protocol):
-    """The detection actors, as `actors.handles.DetectorsHandle` offers them."""
-
-    def actor_of(self, partition: int) -> int: ...
-
-    async def score(self, actor: int, packed: bytes) -> Scored: ...
 
 
 @dataclass(slots=True)
@@ -50,55 +40,46 @@ class Tally:
 
 
 class Intake:
-    """Decoded samples -> detection actors. Soft state: which series each actor was told of."""
+    """Decoded samples -> detection actors. Soft state: which series each actor was told of, and the lanes to them."""
 
     def __init__(self, scorer: Scorer, interner: Interner) -> None:
         self._scorer = scorer
         self._interner = interner
+        self._lanes: dict[int, Lane] = {}
 
     async def take(self, decoded: Decoded, tally: Tally) -> None:
         """Have every good sample scored. Raises what the first failing actor raised; sending all again is harmless."""
         split = self._interner.split(decoded)
         if split.over_limit:
             tally.refused["series_limit"] += split.over_limit
-        by_actor: dict[int, list[tuple[int, SampleBatch]]] = {}
+        by_actor: dict[int, list[SampleBatch]] = {}
         for partition, batch in split.batches.items():
-            by_actor.setdefault(self._scorer.actor_of(partition), []).append((partition, batch))
+            by_actor.setdefault(self._scorer.actor_of(partition), []).append(batch)
+        parts = [(actor, part) for actor, batches in by_actor.items() for part in _parts(joined(batches))]
         results = await asyncio.gather(
-            *(self._score(actor, batches, tally) for actor, batches in by_actor.items()), return_exceptions=True
+            *(self._score(actor, part, tally) for actor, part in parts), return_exceptions=True
         )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        failed = next((result for result in results if isinstance(result, BaseException)), None)
+        if failed is not None:
+            # Labels that were on their way may not have arrived: every series of these parts is described anew.
+            for partition in split.batches:
+                self._interner.forget(partition)
+            raise failed
 
-    async def _score(self, actor: int, batches: list[tuple[int, SampleBatch]], tally: Tally) -> None:
-        for partition, batch in batches:
-            for part in _parts(batch):
-                scored = await self._scorer.score(actor, part.pack())
-                if scored.unknown:
-                    scored = await self._describe(actor, partition, part, scored)
-                tally.scored += scored.scored
-                tally.refused.update(scored.refused)
-
-    async def _describe(self, actor: int, partition: int, part: SampleBatch, first: Scored) -> Scored:
-        """The actor forgot some series, as after a restart: send theirs once more, with their labels."""
-        self._interner.forget(partition)
-        again = np.isin(part.series_ids, np.array(first.unknown, dtype=np.uint64))
-        described = self._interner.describe(int(each) for each in np.unique(part.series_ids[again]))
-        second = await self._scorer.score(
-            actor,
-            SampleBatch(
-                series_ids=part.series_ids[again],
-                timestamps_ms=part.timestamps_ms[again],
-                values=part.values[again],
-                new_series=described,
-            ).pack(),
-        )
-        if second.unknown:
-            raise Unavailable("detection does not know series that were just described to it")
-        refused = Counter(first.refused)
-        refused.update(second.refused)
-        return Scored(scored=first.scored + second.scored, refused=refused, unknown=())
+    async def _score(self, actor: int, part: SampleBatch, tally: Tally) -> None:
+        lane = self._lanes.setdefault(actor, Lane(self._scorer, actor))
+        scored = await lane.score(part.pack())
+        tally.scored += scored.scored
+        tally.refused.update(scored.refused)
+        if scored.unknown:
+            # The actor forgot some series, as after a restart: send theirs once more, with their labels.
+            again = part.only(scored.unknown)
+            described = self._interner.describe(scored.unknown)
+            second = await lane.score(replace(again, new_series=described).pack())
+            if second.unknown:
+                raise Unavailable("detection does not know series that were just described to it")
+            tally.scored += second.scored
+            tally.refused.update(second.refused)
 
 
 def _parts(batch: SampleBatch) -> list[SampleBatch]:
@@ -135,7 +116,7 @@ def telemetry_routes(settings: Settings, intake: Intake, meter: Meter, clock: Cl
     remote_write_decoder = RemoteWriteDecoder(settings.detection.max_series)
 
     async def body_of(request: Request, default_encoding: str) -> bytes:
-        authenticate(request, settings.api.keys, "ingest")
+        authenticate(request, settings.api.keys, "ingest", clock.now_ms())
         raw = await read_body(request, settings.api.max_body_bytes)
         encoding = request.headers.get("content-encoding", default_encoding).strip().lower()
         return decompress(raw, encoding, settings.api.max_decompressed_bytes)

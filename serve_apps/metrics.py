@@ -23,12 +23,29 @@ class Meter:
             "sentinel_samples_refused", "Samples that were refused", ["source", "reason"], registry=self.registry
         )
 
+        self._events = Counter(
+            "sentinel_events",
+            "Outside events by what became of them: received = accepted + duplicate + all that is refused",
+            ["source", "outcome"],
+            registry=self.registry,
+        )
+
     def count(self, source: str, received: int, scored: int, refused: Mapping[str, int]) -> None:
         """Add one request's samples."""
         self._received.labels(source).inc(received)
         self._scored.labels(source).inc(scored)
         for reason, count in refused.items():
             self._refused.labels(source, reason).inc(count)
+
+    def count_events(
+        self, source: str, received: int, accepted: int, duplicate: int, refused: Mapping[str, int]
+    ) -> None:
+        """Add one request's outside events: received = accepted + duplicate + the refused."""
+        self._events.labels(source, "received").inc(received)
+        self._events.labels(source, "accepted").inc(accepted)
+        self._events.labels(source, "duplicate").inc(duplicate)
+        for reason, count in refused.items():
+            self._events.labels(source, f"refused_{reason}").inc(count)
 
     def route(self) -> Route:
         """`GET /metrics` in Prometheus' text format."""

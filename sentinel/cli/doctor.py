@@ -42,7 +42,7 @@ def run(environ: Mapping[str, str], console: Console) -> int:
 
 
 def _door(settings: Settings) -> str:
-    check_exposure(settings.api)
+    check_exposure(settings.api, settings.api.host)
     keys = f"{len(settings.api.keys)} API keys" if settings.api.keys else "no keys, so only this machine may call"
     return f"{settings.api.host}:{settings.api.port}, {keys}"
 

@@ -16,7 +16,7 @@ from sentinel.errors import SentinelError
 
 def demo(environ: Mapping[str, str], console: Console, *, manual: bool, once: bool, tick_s: float) -> int:
     """Start everything, play one fault, keep serving; answers the exit code."""
-    with stopping() as stop, _started(environ, console, tick_s) as addresses:
+    with _started(environ, console, tick_s) as addresses:
         console.print()
         console.print(f"  Slack     [bold]{addresses.slack_url}[/bold]   the channel, with its buttons")
         console.print(f"  API       [bold]{addresses.api_url}/docs[/bold]")
@@ -36,7 +36,8 @@ def demo(environ: Mapping[str, str], console: Console, *, manual: bool, once: bo
             f"Try another fault: curl -X POST {addresses.control_url}/fault "
             """-d '{"kind": "memory_leak"}'   (or bad_deploy, traffic_surge, latent)"""
         )
-        stop.wait()
+        with stopping() as stop:
+            stop.wait()
         return code
 
 

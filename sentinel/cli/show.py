@@ -47,6 +47,9 @@ def one(client: Client, console: Console, incident_id: str) -> None:
     _alerts(console, incident)
     for number, suspect in enumerate(incident["suspects"], start=1):
         console.print(f"suspect {number}: [bold]{suspect['service']}[/bold]  {escape('; '.join(suspect['reasons']))}")
+    for change in incident["changes"]:
+        what = f"{change['title']} on {change['service']} ({change['source']})"
+        console.print(f"changed {iso(change['at_ms'])[11:19]}: {escape(what)}")
     for similar in incident["similar"]:
         fixed = ", ".join(similar["fixed_by"]) or similar["outcome"]
         console.print(f"like {similar['incident_id']} ({similar['similarity']:.2f}): {escape(fixed)}")
@@ -70,13 +73,19 @@ def _alerts(console: Console, incident: dict[str, Any]) -> None:
             escape(alert["service"]),
             escape(alert["metric"]),
             alert["direction"],
-            f"{alert['value']:.4g}",
-            f"{alert['expected_low']:.4g} … {alert['expected_high']:.4g}",
-            f"{alert['score']:.1f}",
+            *_measured(alert),
             iso(alert["started_at_ms"])[11:19],
             iso(alert["ended_at_ms"])[11:19] if alert["ended_at_ms"] else "still",
         )
     console.print(table)
+
+
+def _measured(alert: dict[str, Any]) -> tuple[str, str, str]:
+    """Value, band and score; an alert of another system has none, and says so."""
+    if alert["value"] is None:
+        return escape(alert["origin"]), escape(alert["note"][:80]), "-"
+    band = f"{alert['expected_low']:.4g} … {alert['expected_high']:.4g}"
+    return f"{alert['value']:.4g}", band, f"{alert['score']:.1f}"
 
 
 def _plan(console: Console, record: dict[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
+import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +39,15 @@ def system(settings: Settings, say: Callable[[str], None], key: str = "") -> Ite
     Unavailable where something needed does not come up; each says what to do.
     """
     url = f"http://{_shown_host(settings.api.host)}:{settings.api.port}"
-    preflight(settings, url)
+    check_exposure(settings.api, settings.api.host)
+    if not settings.ray.address:
+        _require_port(settings, url)
+    wiring.check_files(settings)
     with contextlib.ExitStack() as ends:
         _connect_to_ray(settings, say)
         ends.callback(ray.shutdown)
+        if settings.ray.address:
+            _require_room(settings, url)
         say("starting the actors and the HTTP door")
         serve.start(http_options={"host": settings.api.host, "port": settings.api.port})
         # Serve itself is left to the cluster: others may use it there, and our own ends with its Serve.
@@ -55,20 +62,35 @@ def system(settings: Settings, say: Callable[[str], None], key: str = "") -> Ite
         say("ending the HTTP door and the actors")
 
 
-def preflight(settings: Settings, url: str) -> None:
-    """What can be known before anything is started. Raises Conflict or Invalid, which say what to do."""
-    check_exposure(settings.api)
-    if not _port_free(settings.api.host, settings.api.port):
-        if Client(url, timeout_s=2.0).ready() is not None:
-            raise Conflict(
-                f"Sentinel is already running at {url}: use that one, end it with Ctrl-C where it runs, "
-                "or start another with its own SENTINEL_API_PORT and its own files"
-            )
+def _require_port(settings: Settings, url: str) -> None:
+    """The door's port is free. Raises Conflict or Invalid, which say what to do."""
+    if _port_free(settings.api.host, settings.api.port):
+        return
+    if Client(url, timeout_s=2.0).ready() is not None:
         raise Conflict(
-            f"port {settings.api.port} of {settings.api.host} is taken by another program: "
-            "end that, or choose another with SENTINEL_API_PORT"
+            f"Sentinel is already running at {url}: use that one, end it with Ctrl-C where it runs, "
+            "or start another with its own SENTINEL_API_PORT and its own files"
         )
-    wiring.check_files(settings)
+    raise Conflict(
+        f"port {settings.api.port} of {settings.api.host} is taken by another program: "
+        "end that, or choose another with SENTINEL_API_PORT"
+    )
+
+
+def _require_room(settings: Settings, url: str) -> None:
+    """The joined cluster has no Sentinel yet, and the port is its own Serve's or free.
+
+    Actors and the application are found by name: a second Sentinel would act through those of the first, and
+    end them when it ends. Raises Conflict or Invalid, which say what to do.
+    """
+    serving = serve.status()
+    if APP_NAME in serving.applications or handles.JOURNAL in ray.util.list_named_actors():
+        raise Conflict(
+            f"Sentinel already runs on the Ray cluster at {settings.ray.address} in the namespace "
+            f"{settings.ray.namespace}: use that one at its --api-url, or a Ray cluster of its own"
+        )
+    if not serving.proxies:
+        _require_port(settings, url)
 
 
 def _connect_to_ray(settings: Settings, say: Callable[[str], None]) -> None:
@@ -97,6 +119,7 @@ def _connect_to_ray(settings: Settings, say: Callable[[str], None]) -> None:
             f"a Ray cluster is already running at {running.read_text(encoding='utf-8').strip()}; starting our own "
             "beside it (to use that one, set SENTINEL_RAY_ADDRESS=auto)"
         )
+    _give_haproxy_its_own_place(settings.api.port)
     say("starting Ray on this machine")
     ray.init(
         address="local",
@@ -109,6 +132,32 @@ def _connect_to_ray(settings: Settings, say: Callable[[str], None]) -> None:
         logging_level=logging.ERROR,
     )
     _hide_token()
+
+
+def _give_haproxy_its_own_place(port: int) -> None:
+    """Files and ports of this door's HAProxy, so that two systems on one machine do not share a socket."""
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
+        return
+    folder = Path(tempfile.gettempdir()) / f"sentinel-haproxy-{os.getuid()}-{port}"
+    for name, value in {
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": folder / "haproxy.cfg",
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": folder / "admin.sock",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": folder / "server-state",
+        "RAY_SERVE_HAPROXY_METRICS_PORT": _free_port(),
+        "RAY_SERVE_HAPROXY_STATS_PORT": _free_port(),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": folder / "metrics.sock",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": _free_port(),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": _free_port(),
+    }.items():
+        os.environ.setdefault(name, str(value))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _hush() -> None:

@@ -11,7 +11,7 @@ from sentinel.settings import Settings
 
 def run(settings: Settings, console: Console) -> None:
     """Serve until Ctrl-C or SIGTERM, then end what was started."""
-    with stopping() as stop, system(settings, lambda line: console.print(f"[dim]{line}[/dim]")) as running:
+    with system(settings, lambda line: console.print(f"[dim]{line}[/dim]")) as running, stopping() as stop:
         console.print(f"Sentinel is up at [bold]{running.url}[/bold]; API: {running.url}/docs; Ctrl-C ends it")
         for note in running.notes:
             console.print(f"[yellow]note[/yellow] {note}")
