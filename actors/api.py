@@ -9,6 +9,8 @@ from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents.audit import Break
 from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
+from sentinel.ports import DeadLetter, Pending, Standing
+from sentinel.telemetry.events import Event
 
 
 class Journal(Protocol):
@@ -39,6 +41,24 @@ class Journal(Protocol):
     async def audit(self) -> list[Break]: ...
 
     async def ping(self) -> str: ...
+
+
+class Events(Protocol):
+    """The journal's side that keeps events from outside; see `actors.journal.JournalActor`."""
+
+    async def receive(self, events: Sequence[Event], received_at_ms: int) -> list[bool]: ...
+
+    async def bury(self, letter: DeadLetter) -> bool: ...
+
+    async def pending_events(self, limit: int) -> list[Pending]: ...
+
+    async def settle_events(self, positions: Sequence[int], at_ms: int, reason: str = "") -> None: ...
+
+    async def recent_changes(self, services: Sequence[str], from_ms: int, to_ms: int) -> list[Event]: ...
+
+    async def dead_letters(self, limit: int) -> list[DeadLetter]: ...
+
+    async def event_standing(self) -> Mapping[str, Standing]: ...
 
 
 class Detectors(Protocol):

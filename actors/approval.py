@@ -9,7 +9,7 @@ from actors.api import Journal
 from actors.cards import Cards
 from actors.following import follow
 from sentinel.clock import Clock
-from sentinel.errors import Conflict, IllegalTransition, NotFound
+from sentinel.errors import Conflict, IllegalTransition, NotFound, OutcomeUnknown, Unavailable
 from sentinel.ids import IncidentId, PlanId, incident_of_plan
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import SENTINEL, Incident, IncidentState, PlanRecord, PlanState, Principal, Verdict
@@ -19,14 +19,16 @@ from sentinel.remediation.runbooks import Runbook
 from sentinel.remediation.safety import Limits
 
 _TRIES = 20
+_RETRY_S = 0.5
 log = structlog.get_logger(__name__)
 
 
 class ApprovalActor:
     """Hard state: none; every plan and verdict rests in the journal. Soft state: what the cards last showed.
 
-    A verdict that was answered with "approved" or "rejected" is in the journal; one that was answered otherwise,
-    or with an error, changed nothing. Each call may be repeated: a second verdict is told what was decided.
+    A verdict that was answered with "approved" or "rejected" is in the journal; one that was answered otherwise, or
+    with an error, changed nothing, unless the error is OutcomeUnknown. Each call may be repeated: a second verdict is
+    told what was decided.
     """
 
     def __init__(
@@ -101,11 +103,19 @@ class ApprovalActor:
     ) -> str:
         """Record one principal's verdict on the plan as it was shown, and answer what came of it, for people.
 
-        Answers with the reason, and changes nothing, where the word does not count. Raises NotFound for a plan
-        that does not exist, Unavailable if the journal does not answer (the verdict was then not recorded).
+        Answers with the reason, and changes nothing, where the word does not count. A journal that restarts is
+        waited for. Raises NotFound for a plan that does not exist, Unavailable if the journal stays away (nothing was
+        recorded), OutcomeUnknown if it went away while it wrote (the plan tells whether it did).
         """
-        for _ in range(_TRIES):
-            incident, record = await self._find(plan_id)
+        sure = True
+        for attempt in range(_TRIES):
+            try:
+                incident, record = await self._find(plan_id)
+            except Unavailable:
+                if sure and attempt + 1 == _TRIES:
+                    raise
+                await self._clock.sleep(_RETRY_S)
+                continue
             now_ms = self._clock.now_ms()
             refused = refusal(record, digest, principal, self._policy, now_ms)
             if refused:
@@ -121,8 +131,16 @@ class ApprovalActor:
                 await self._journal.append(incident.id, incident.seq, facts, principal, now_ms)
             except Conflict:
                 continue
+            except (Unavailable, OutcomeUnknown) as error:
+                # It may be recorded all the same. If so, the next look says "already".
+                log.warning("verdict not surely recorded", plan_id=plan_id, principal=principal.id, error=str(error))
+                sure = False
+                await self._clock.sleep(_RETRY_S)
+                continue
             return judgement.reason
-        raise Conflict(f"plan {plan_id} keeps changing: try again")
+        if sure:
+            raise Conflict(f"plan {plan_id} keeps changing: try again")
+        raise OutcomeUnknown(f"the journal does not answer: look at plan {plan_id} before deciding again")
 
     async def withdraw(
         self, plan_id: str, digest: str, verb: Literal["cancel", "abort"], principal: Principal, reason: str

@@ -8,19 +8,19 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from actors.api import Detectors, Journal
+from actors.api import Detectors, Events, Journal
 from actors.following import follow
 from sentinel import ids
 from sentinel.clock import Clock
 from sentinel.correlation import dedup, grouping, recall, suspects
-from sentinel.correlation.alerts import alert_of, harmful
+from sentinel.correlation.alerts import alert_of, change_of, harmful
 from sentinel.correlation.signature import signature
 from sentinel.correlation.topology import Topology
 from sentinel.detection.anomaly import Anomaly, Condition
 from sentinel.errors import Conflict, SentinelError, Unavailable
 from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents import facts as f
-from sentinel.incidents.nouns import SENTINEL, Alert, Incident, IncidentState, PlanState, Similar, merge
+from sentinel.incidents.nouns import SENTINEL, Alert, Change, Incident, IncidentState, PlanState, Similar, merge
 from sentinel.ports import IncidentMemory, Memory
 
 Vector = NDArray[np.float32]
@@ -58,6 +58,7 @@ class CorrelationActor:
         topology: Topology,
         policy: CorrelationPolicy,
         clock: Clock,
+        events: Events | None = None,
     ) -> None:
         self._journal = journal
         self._detectors = detectors
@@ -65,6 +66,7 @@ class CorrelationActor:
         self._topology = topology
         self._policy = policy
         self._clock = clock
+        self._events = events
         self._waiting: dict[tuple[Fingerprint, int], Alert] = {}
         self._waiting_since_ms: int | None = None
         self._to_remember: dict[IncidentId, None] = {}
@@ -84,13 +86,20 @@ class CorrelationActor:
 
     async def submit(self, anomalies: Sequence[Anomaly]) -> None:
         """Take in changes of anomalies: opened, worse, or over."""
-        for anomaly in anomalies:
-            alert = alert_of(anomaly)
+        self.take(alert_of(anomaly) for anomaly in anomalies)
+
+    def take(self, alerts: Iterable[Alert]) -> None:
+        """Have alerts wait for company; taking one that waits, or that has its place, changes nothing."""
+        for alert in alerts:
             key = (alert.fingerprint, alert.started_at_ms)
             known = self._waiting.get(key)
             self._waiting[key] = merge(known, alert) if known else alert
         if self._waiting and self._waiting_since_ms is None:
             self._waiting_since_ms = self._clock.now_ms()
+
+    def waits(self, alert: Alert) -> bool:
+        """Whether an alert that was taken has no place yet."""
+        return (alert.fingerprint, alert.started_at_ms) in self._waiting
 
     async def memory_state(self) -> str:
         """Empty if the memory of incidents is on, else what is lost."""
@@ -119,7 +128,7 @@ class CorrelationActor:
     async def group(self) -> None:
         """Give every waiting alert its place: in an incident that has it, in one near by, or in a new one."""
         waiting, self._waiting, self._waiting_since_ms = self._waiting, {}, None
-        for burst in _bursts(waiting.values(), self._policy.group_window_s):
+        for burst in grouping.bursts(waiting.values(), self._policy.group_window_s):
             try:
                 await self._place(burst)
             except SentinelError as error:
@@ -174,14 +183,15 @@ class CorrelationActor:
         known = next((each for each in incident.alerts if each.fingerprint == alert.fingerprint), None)
         if known is None or alert.started_at_ms > known.last_at_ms:
             others = tuple(each for each in incident.alerts if each.fingerprint != alert.fingerprint)
-            ranked = suspects.rank((*others, alert), self._topology)
+            ranked = suspects.rank((*others, alert), self._topology, incident.changes)
             return [f.AlertRaised(alert=alert, suspects=ranked, reason=reason)]
         if known.open and alert.ended_at_ms is not None:
             return [f.AlertCleared(fingerprint=alert.fingerprint, ended_at_ms=alert.ended_at_ms)]
         return []
 
     async def _open_or_fold(self, alerts: tuple[Alert, ...]) -> None:
-        ranked = suspects.rank(alerts, self._topology)
+        changes = await self._changes_before(alerts)
+        ranked = suspects.rank(alerts, self._topology, changes)
         root = ranked[0].service if ranked else alerts[0].service
         vector = signature(alerts, root)
         at_ms = max(alert.last_at_ms for alert in alerts)
@@ -203,8 +213,17 @@ class CorrelationActor:
             reason=f"{grouping.why_together(alerts, self._topology)}; {judged.reason}",
             memory_note=note,
             previous_id=judged.previous_id,
+            changes=changes,
         )
         await self._open(alerts, root, opened)
+
+    async def _changes_before(self, alerts: Sequence[Alert]) -> tuple[Change, ...]:
+        """What people did to the services of `alerts` shortly before the first of them."""
+        if self._events is None:
+            return ()
+        services, from_ms, to_ms = suspects.change_window(alerts)
+        found = await self._events.recent_changes(services, from_ms, to_ms)
+        return tuple(change_of(event) for event in found)
 
     async def _fold(self, judged: dedup.Folded, alerts: tuple[Alert, ...]) -> None:
         folded = f.DuplicateFolded(
@@ -273,7 +292,7 @@ class CorrelationActor:
     async def _cleared(self, incident: Incident) -> list[f.Fact]:
         watched: dict[str, list[Fingerprint]] = {}
         for alert in incident.alerts:
-            if alert.open:
+            if alert.open and not alert.from_outside:
                 watched.setdefault(alert.service, []).append(alert.fingerprint)
         if not watched:
             return []
@@ -307,21 +326,6 @@ class CorrelationActor:
 
     async def _append(self, incident: Incident, facts: Sequence[f.Fact]) -> Incident:
         return await self._journal.append(incident.id, incident.seq, facts, SENTINEL, self._clock.now_ms())
-
-
-def _bursts(alerts: Iterable[Alert], window_s: float) -> list[list[Alert]]:
-    """Alerts in order of their start, parted where one starts more than `window_s` after all before it were last seen.
-
-    Times are those of the samples: a history that is replayed in a minute is not one incident.
-    """
-    bursts: list[list[Alert]] = []
-    seen_ms = 0
-    for alert in sorted(alerts, key=lambda alert: (alert.started_at_ms, alert.fingerprint)):
-        if not bursts or alert.started_at_ms - seen_ms > window_s * 1000:
-            bursts.append([])
-        bursts[-1].append(alert)
-        seen_ms = max(seen_ms, alert.last_at_ms)
-    return bursts
 
 
 def _over(incident: Incident, now_ms: int, resolve_after_s: float) -> list[f.Fact]:

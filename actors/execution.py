@@ -6,16 +6,17 @@ import structlog
 
 from actors.api import Detectors, Journal
 from actors.following import follow
-from actors.steps import Ending, Outcome, StepRunner, shown
+from actors.steps import SELF_FENCE_S, Ending, Outcome, StepRunner, shown
 from sentinel import ids
 from sentinel.clock import Clock
+from sentinel.correlation.alerts import word_of
 from sentinel.detection.anomaly import SeriesHealth
-from sentinel.errors import Conflict, Forbidden, Invalid, SentinelError, Unavailable
+from sentinel.errors import Conflict, Forbidden, Invalid, OutcomeUnknown, SentinelError, Unavailable
 from sentinel.ids import Fingerprint, IncidentId, PlanId
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import SENTINEL, Incident, PlanRecord, PlanState, Step
 from sentinel.remediation import stepper
-from sentinel.remediation.actions import Settled, action_named
+from sentinel.remediation.actions import Settled, Values, action_named
 from sentinel.remediation.planner import digest_of
 from sentinel.remediation.safety import Limits, refusal_now
 
@@ -27,8 +28,9 @@ class ExecutionActor:
     """Hard state: none; the journal holds every intent and outcome. Soft state: which plans have a task here.
 
     A step's intent is recorded before its call and its outcome after it. A step found started without an outcome
-    is looked at before anything else is done. The journal's sequence is the fence: whoever lost a plan to another
-    process can record nothing more, and so starts nothing more.
+    is looked at before anything else is done, and only once no call of a predecessor can still be on its way. The
+    journal's sequence is the fence: whoever lost a plan to another process can record nothing more, and so starts
+    nothing more. It does not take the plan back: of two processes that live, the later one has it.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class ExecutionActor:
         self._start_within_ms = start_within_ms
         self._poll_s = poll_s
         self._tasks: dict[PlanId, asyncio.Task[None]] = {}
+        self._claimed: set[PlanId] = set()
 
     async def run(self) -> None:
         """Take up unfinished plans, then follow the journal for ever."""
@@ -60,7 +63,7 @@ class ExecutionActor:
     async def settle(self, incident: Incident) -> None:
         """See that a plan which is the executor's to move has a task that moves it."""
         record = incident.live_plan
-        if record is None or record.state not in _OURS:
+        if record is None or record.state not in _OURS or self._lost(record):
             return
         plan_id = record.plan.plan_id
         task = self._tasks.get(plan_id)
@@ -76,8 +79,12 @@ class ExecutionActor:
                 record = incident.plan(plan_id) if incident else None
                 if incident is None or record is None:
                     return
+                if self._lost(record):
+                    log.warning("another process took the plan over", plan_id=plan_id, owner=record.owner)
+                    return
                 if record.state in _OURS and record.owner not in (None, self._owner):
                     await self._append(incident, f.ExecutionResumed(plan_id=plan_id, owner=self._owner))
+                    self._claimed.add(plan_id)
                     continue
                 health = await self._health(incident, record) if record.state is PlanState.VERIFYING else []
                 move = stepper.next_move(record, health, self._clock.now_ms(), self._start_within_ms)
@@ -96,6 +103,7 @@ class ExecutionActor:
         match move:
             case stepper.Claim():
                 await self._append(incident, f.ExecutionStarted(plan_id=plan_id, owner=self._owner))
+                self._claimed.add(plan_id)
             case stepper.Expire():
                 await self._append(incident, f.PlanExpired(plan_id=plan_id, reason=reason))
             case stepper.RunStep(index=index):
@@ -155,7 +163,15 @@ class ExecutionActor:
         step, plan_id = record.plan.steps[index], record.plan.plan_id
         previous = record.steps[index].previous or {}
         action = action_named(step.action)
-        now = await self._runner.observe(step)
+        if self._may_be_under_way(record, record.steps[index].started_at_ms):
+            await self._clock.sleep(self._poll_s)
+            return
+        try:
+            now = await self._runner.observe(step)
+        except (Forbidden, Invalid, Unavailable) as error:
+            outcome = Outcome(ending=Ending.UNKNOWN, detail=f"{step.action} may or may not have been done: {error}")
+            await self._record(incident.id, plan_id, index, outcome)
+            return
         settled = action.settle(step, previous, now)
         giving_up = record.state is PlanState.ROLLING_BACK
         if settled is Settled.UNKNOWN:
@@ -178,29 +194,57 @@ class ExecutionActor:
     async def _undo_step(self, incident: Incident, record: PlanRecord, index: int) -> None:
         plan_id, step = record.plan.plan_id, record.plan.steps[index]
         inverse = self._inverse(record, index)
-        now = await self._runner.observe(step)
-        intent_at = self._clock.monotonic()
-        incident = await self._append(incident, f.UndoStarted(plan_id=plan_id, index=index))
-        refused = refusal_now(inverse, now, self._limits)
-        if not action_named(step.action).still_ours(step, now):
+        started = f.UndoStarted(plan_id=plan_id, index=index)
+        now: Values = {}
+        try:
+            now = await self._runner.observe(step)
+            refused = refusal_now(inverse, now, self._limits)
+        except (Forbidden, Invalid, Unavailable) as error:
+            refused = str(error)
+        if action_named(inverse.action).holds(inverse, now):
+            done = f"nothing sent: already so ({shown(now)})"
+            await self._append(incident, started, f.UndoSucceeded(plan_id=plan_id, index=index, detail=done))
+            return
+        if now and not action_named(step.action).still_ours(step, now):
             refused = f"somebody changed it since: {shown(now)}"
         if refused:
-            await self._record_undo(incident.id, plan_id, index, Outcome(ending=Ending.FAILED, detail=refused))
+            await self._append(incident, started, f.UndoFailed(plan_id=plan_id, index=index, detail=refused))
             return
+        intent_at = self._clock.monotonic()
+        incident = await self._append(incident, started)
         outcome = await self._runner.send(inverse, ids.StepKey(f"{ids.step_key(plan_id, index)}.undo"), now, intent_at)
         if outcome.ending is not Ending.UNKNOWN:
             await self._record_undo(incident.id, plan_id, index, outcome)
 
     async def _settle_undo(self, incident: Incident, record: PlanRecord, index: int) -> None:
         plan_id, inverse = record.plan.plan_id, self._inverse(record, index)
-        now = await self._runner.observe(inverse)
-        settled = action_named(inverse.action).settle(inverse, {}, now)
-        if settled is Settled.DONE:
-            outcome = await self._runner.await_effect(inverse, {}, "found undone")
+        if self._may_be_under_way(record, None):
+            await self._clock.sleep(self._poll_s)
+            return
+        try:
+            now = await self._runner.observe(inverse)
+        except (Forbidden, Invalid, Unavailable) as error:
+            outcome = Outcome(ending=Ending.FAILED, detail=f"its undoing may not have been done: {error}")
         else:
-            detail = f"its undoing may not have been done; now {shown(now)}"
-            outcome = Outcome(ending=Ending.FAILED, detail=detail)
+            settled = action_named(inverse.action).settle(inverse, {}, now)
+            if settled is Settled.DONE:
+                outcome = await self._runner.await_effect(inverse, {}, "found undone")
+            else:
+                detail = f"its undoing may not have been done; now {shown(now)}"
+                outcome = Outcome(ending=Ending.FAILED, detail=detail)
         await self._record_undo(incident.id, plan_id, index, outcome)
+
+    def _lost(self, record: PlanRecord) -> bool:
+        """Whether another process took over a plan that this one had."""
+        return record.plan.plan_id in self._claimed and record.owner != self._owner
+
+    def _may_be_under_way(self, record: PlanRecord, intent_ms: int | None) -> bool:
+        """Whether a call of a predecessor, or an unanswered one of ours, may still be on its way.
+
+        Until its fence, a look at the resource proves nothing, and what is done after the look could be undone by it.
+        """
+        latest_ms = max(intent_ms or 0, record.owned_since_ms or 0)
+        return self._clock.now_ms() - latest_ms <= SELF_FENCE_S * 1000
 
     def _inverse(self, record: PlanRecord, index: int) -> Step:
         step = record.plan.steps[index]
@@ -224,10 +268,13 @@ class ExecutionActor:
 
     async def _health(self, incident: Incident, record: PlanRecord) -> list[SeriesHealth]:
         watched: dict[str, list[Fingerprint]] = {}
+        told: list[SeriesHealth] = []
         for alert in incident.alerts:
-            if alert.fingerprint in record.plan.verify:
+            if alert.fingerprint in record.plan.verify and alert.from_outside:
+                told.append(word_of(alert))
+            elif alert.fingerprint in record.plan.verify:
                 watched.setdefault(alert.service, []).append(alert.fingerprint)
-        return await self._detectors.health(watched)
+        return [*told, *(await self._detectors.health(watched) if watched else ())]
 
     async def _record(self, incident_id: IncidentId, plan_id: PlanId, index: int, outcome: Outcome) -> None:
         fact = {Ending.SUCCEEDED: f.StepSucceeded, Ending.FAILED: f.StepFailed, Ending.UNKNOWN: f.StepUnknown}
@@ -254,7 +301,8 @@ class ExecutionActor:
                     raise
                 log.info("recording once more", plan_id=fact.plan_id, error=str(error))
                 continue
-            except Unavailable:
+            except (Unavailable, OutcomeUnknown) as error:
+                log.warning("not surely recorded, looking again", plan_id=fact.plan_id, error=str(error))
                 await self._clock.sleep(self._poll_s)
                 continue
             return

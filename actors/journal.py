@@ -1,21 +1,25 @@
 """The journal: the only hard state. Records facts, refuses illegal ones, answers views."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
 from sentinel.codec import entry_of, record_of
-from sentinel.errors import Conflict, Invalid, OutcomeUnknown
+from sentinel.errors import Conflict, Invalid, OutcomeUnknown, Overloaded, Unavailable
 from sentinel.ids import IncidentId
 from sentinel.incidents.audit import GENESIS, Break, Record, verify
 from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.history import apply
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
-from sentinel.ports import JournalStore, Located
+from sentinel.ports import DeadLetter, EventStore, JournalStore, Located, Pending, Standing
+from sentinel.telemetry.events import Event
 
+T = TypeVar("T")
 _PAGE = 1000
+_MOST_EVENT_CALLS = 256
 log = structlog.get_logger(__name__)
 
 
@@ -28,15 +32,18 @@ class Followed:
 
 
 class JournalActor:
-    """Hard state: the records in the store, nothing else. Soft state: every incident as its facts tell.
+    """Hard state: the records in the store, and events from outside. Soft state: every incident as its facts tell.
 
     An `append` that returned is on disk and legal; one that raised Conflict changed nothing, and the caller
     reads again and decides anew; after any other failure the caller reads first, for it may have been written.
     So every caller's loop may repeat itself, and two writers can never both win a sequence number.
     """
 
-    def __init__(self, store: JournalStore) -> None:
+    def __init__(self, store: JournalStore, events: EventStore | None = None) -> None:
         self._store = store
+        self._events = events
+        self._event_turn = asyncio.Lock()
+        self._event_calls = 0
         self._incidents: dict[IncidentId, Incident] = {}
         self._hashes: dict[IncidentId, str] = {}
         self._position = 0
@@ -152,6 +159,8 @@ class JournalActor:
         except TimeoutError:
             async with self._writing:
                 await self._catch_up()
+            if self._position <= after:
+                return Followed(entries=(), position=after)
         located = await asyncio.to_thread(self._store.read_after, after, _PAGE)
         return Followed(
             entries=tuple(entry_of(each.record) for each in located),
@@ -166,6 +175,50 @@ class JournalActor:
             return [broken for broken in breaks if broken]
 
         return await asyncio.to_thread(check)
+
+    async def receive(self, events: Sequence[Event], received_at_ms: int) -> list[bool]:
+        """Keep outside events, all or none, and answer for each whether it was new. What returned is on disk.
+
+        Raises Overloaded when too many wait, Unavailable if the store does not answer: send all of it again.
+        """
+        return await self._ask_events(lambda store: store.receive(events, received_at_ms))
+
+    async def bury(self, letter: DeadLetter) -> bool:
+        """Keep what cannot be read as an event, for people to see."""
+        return await self._ask_events(lambda store: store.bury(letter))
+
+    async def pending_events(self, limit: int) -> list[Pending]:
+        """Events that nobody settled yet, the oldest first."""
+        return await self._ask_events(lambda store: store.pending(limit))
+
+    async def settle_events(self, positions: Sequence[int], at_ms: int, reason: str = "") -> None:
+        """Events that have their place, or none for a `reason`."""
+        await self._ask_events(lambda store: store.settle(positions, at_ms, reason))
+
+    async def recent_changes(self, services: Sequence[str], from_ms: int, to_ms: int) -> list[Event]:
+        """What people changed in that time, oldest first."""
+        return await self._ask_events(lambda store: store.changes(services, from_ms, to_ms))
+
+    async def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """Events that became nothing, newest first."""
+        return await self._ask_events(lambda store: store.dead_letters(limit))
+
+    async def event_standing(self) -> Mapping[str, Standing]:
+        """How many events of each source wait, are placed, and are dead letters."""
+        return await self._ask_events(lambda store: store.standing())
+
+    async def _ask_events(self, ask: Callable[[EventStore], T]) -> T:
+        """One call at a time: a storm of events must not take the threads that record facts."""
+        if self._events is None:
+            raise Unavailable("this journal keeps no outside events")
+        if self._event_calls >= _MOST_EVENT_CALLS:
+            raise Overloaded("too many outside events are being written")
+        self._event_calls += 1
+        try:
+            async with self._event_turn:
+                return await asyncio.to_thread(ask, self._events)
+        finally:
+            self._event_calls -= 1
 
     async def ping(self) -> str:
         """Answers while the actor's loop turns."""

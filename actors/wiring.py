@@ -15,6 +15,8 @@ import structlog
 from numpy.typing import NDArray
 
 from actors import handles
+from actors.alarms import AlarmPoller, Alarms
+from actors.api import Events
 from actors.approval import ApprovalActor
 from actors.cards import Cards
 from actors.correlation import CorrelationActor, CorrelationPolicy
@@ -22,6 +24,7 @@ from actors.detection import DetectionActor
 from actors.execution import ExecutionActor
 from actors.following import keep_running
 from actors.journal import JournalActor
+from actors.outside import OutsideEvents
 from actors.steps import StepRunner
 from sentinel import logs
 from sentinel.adapters.aws import AwsCloud, StaticCredentials
@@ -30,9 +33,12 @@ from sentinel.adapters.qdrant import DisabledMemory, QdrantMemory, open_memory
 from sentinel.adapters.slack import SlackMessenger
 from sentinel.adapters.slack_card import card
 from sentinel.adapters.slack_signature import verify
+from sentinel.adapters.sns import SnsTopics
+from sentinel.adapters.sql_events import SqlEventStore
 from sentinel.adapters.sql_journal import SqlJournalStore
+from sentinel.adapters.sqs import SqsQueue
 from sentinel.adapters.unconnected import UnconnectedCloud
-from sentinel.clock import SystemClock
+from sentinel.clock import Clock, SystemClock
 from sentinel.correlation.topology import topology_of
 from sentinel.detection.config import DetectorConfig
 from sentinel.errors import SentinelError, Unavailable
@@ -42,6 +48,7 @@ from sentinel.remediation.planner import PlanPolicy
 from sentinel.remediation.safety import Limits
 from sentinel.settings import Settings
 
+_DOUBLES_CREDENTIALS = StaticCredentials(access_key_id="sandbox", secret_access_key="sandbox")  # noqa: S106 no secret
 log = structlog.get_logger(__name__)
 
 
@@ -53,7 +60,8 @@ class Journal(JournalActor):
         clock = SystemClock()
         while True:
             try:
-                super().__init__(SqlJournalStore(settings.store.url))
+                store = SqlJournalStore(settings.store.url)
+                super().__init__(store, SqlEventStore(store.database))
                 return
             except Unavailable as error:
                 # An actor whose constructor raises never comes back; a database that is away does.
@@ -84,8 +92,10 @@ class Correlation(CorrelationActor):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         logs.set_up()
         clock, correlation = SystemClock(), settings.correlation
+        journal = handles.JournalHandle(settings.ray.namespace)
         super().__init__(
-            journal=handles.JournalHandle(settings.ray.namespace),
+            journal=journal,
+            events=journal,
             detectors=detectors(settings),
             memory=OpenedWhenNeeded(settings),
             topology=topology_of(correlation.topology),
@@ -100,6 +110,13 @@ class Correlation(CorrelationActor):
             clock=clock,
         )
         self._running = keep_running(self.run, "correlation", clock)
+        outside = OutsideEvents(journal=journal, events=journal, room=self, clock=clock)
+        self._looking = keep_running(outside.run, "outside events", clock)
+        queue = alarm_queue(settings)
+        if queue:
+            taking = alarms(settings, journal, clock)
+            poller = AlarmPoller(queue=queue, alarms=taking, poll_s=settings.sns.poll_s, clock=clock)
+            self._polling = keep_running(poller.run, "alarm queue", clock)
 
 
 class Approval(ApprovalActor):
@@ -283,6 +300,23 @@ def slack_verifier(settings: Settings) -> Callable[[Mapping[str, str], bytes, in
     return check
 
 
+def alarms(settings: Settings, events: Events, clock: Clock) -> Alarms:
+    """What takes the messages of the topics in `sns.topic_arns`."""
+    topics = SnsTopics(settings.sns.topic_arns, endpoint_url=settings.executor.aws_endpoint_url)
+    return Alarms(topics=topics, events=events, service_labels=settings.api.service_labels, clock=clock)
+
+
+def alarm_queue(settings: Settings) -> SqsQueue | None:
+    """The queue that SNS fills, or None where it is not set up."""
+    executor, url = settings.executor, settings.sns.sqs_queue_url
+    if not url:
+        return None
+    # Reading alarms is no effect: the sandbox may, unless its AWS is a double, which never sees real credentials.
+    at_double = executor.backend == "sandbox" and executor.aws_endpoint_url
+    credentials = _DOUBLES_CREDENTIALS if at_double else None
+    return SqsQueue(url, executor.aws_region, endpoint_url=executor.aws_endpoint_url, credentials=credentials)
+
+
 def limits(settings: Settings) -> Limits:
     """What may be touched, and by how much."""
     executor = settings.executor
@@ -303,7 +337,5 @@ def cloud(settings: Settings) -> Cloud:
         region=executor.aws_region,
         endpoint_url=executor.aws_endpoint_url,
         call_timeout_s=executor.call_timeout_s,
-        credentials=StaticCredentials(access_key_id="sandbox", secret_access_key="sandbox")  # noqa: S106 no secret
-        if executor.backend == "sandbox"
-        else None,
+        credentials=_DOUBLES_CREDENTIALS if executor.backend == "sandbox" else None,
     )

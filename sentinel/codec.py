@@ -9,6 +9,7 @@ from sentinel.ids import canonical
 from sentinel.incidents.audit import GENESIS, Record, seal
 from sentinel.incidents.facts import FACTS, Entry
 from sentinel.incidents.nouns import Principal
+from sentinel.telemetry.events import Event
 
 T = TypeVar("T")
 
@@ -39,6 +40,19 @@ def entry_of(record: Record) -> Entry:
     try:
         fact = msgspec.json.decode(record.body, type=fact_type)
         principal = msgspec.json.decode(record.principal, type=Principal)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         raise Invalid(record.kind, str(error), f"a readable entry {record.seq} of {record.incident_id}") from None
     return Entry(incident_id=record.incident_id, seq=record.seq, at_ms=record.at_ms, principal=principal, fact=fact)
+
+
+def event_text(event: Event) -> str:
+    """`event` as canonical JSON."""
+    return canonical(event).decode()
+
+
+def event_of(text: str) -> Event:
+    """The event that `text` holds. Raises Invalid if its shape is not known to this version."""
+    try:
+        return msgspec.json.decode(text, type=Event)
+    except msgspec.DecodeError as error:
+        raise Invalid("event", text[:60], f"an event that this version reads ({error})") from None

@@ -1,6 +1,6 @@
 """What the shell needs from the world, as Protocols. adapters/ keeps them, in_memory.py among others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from sentinel.ids import IncidentId, StepKey
 from sentinel.incidents.audit import Record
 from sentinel.incidents.nouns import Card, Scalar, Step
+from sentinel.telemetry.events import Event
+from sentinel.telemetry.sns import Envelope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,118 @@ class JournalStore(Protocol):
 
     def close(self) -> None:
         """Release the connection. Calling it twice is harmless."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """An event that waits to be placed. `event` is None where this version cannot read it, and `fault` says why."""
+
+    position: int
+    event: Event | None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """What was received and can become nothing, as it was received (`body`), and why."""
+
+    source: str
+    event_id: str
+    received_at_ms: int
+    reason: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How many events of one source wait, are placed, and are dead letters: all that were ever taken."""
+
+    pending: int = 0
+    placed: int = 0
+    dead: int = 0
+
+
+MOST_CHANGES = 100  # no person reads more, and an incident carries them
+
+
+class EventStore(Protocol):
+    """Where events from outside rest from before the sender's 2xx. (source, event id) is unique for ever.
+
+    Every method raises Unavailable if the store does not answer; each call may then be repeated, and repeating one
+    that had succeeded is harmless.
+    """
+
+    def receive(self, events: Sequence[Event], received_at_ms: int) -> list[bool]:
+        """Keep `events`, all or none, and answer for each whether it was new.
+
+        An alert is pending until it is settled. A change is for `changes` alone, and is settled as it comes.
+        """
+        ...
+
+    def bury(self, letter: DeadLetter) -> bool:
+        """Keep what cannot even be read as an event; answers whether it was new."""
+        ...
+
+    def pending(self, limit: int) -> list[Pending]:
+        """Up to `limit` events that are not settled, in the order of their arrival."""
+        ...
+
+    def settle(self, positions: Sequence[int], at_ms: int, reason: str = "") -> None:
+        """End the waiting of these events: placed, or dead letters where there is a `reason`.
+
+        What is settled stays as it was settled first.
+        """
+        ...
+
+    def changes(self, services: Collection[str], from_ms: int, to_ms: int) -> list[Event]:
+        """Changes to `services` that happened from `from_ms` to `to_ms`, the latest MOST_CHANGES, oldest first."""
+        ...
+
+    def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """The newest dead letters, newest first."""
+        ...
+
+    def standing(self) -> Mapping[str, Standing]:
+        """The counts of every source that ever sent something."""
+        ...
+
+
+class AlarmTopics(Protocol):
+    """Amazon SNS. Blocking; safe from any thread."""
+
+    def verify(self, envelope: Envelope, now_ms: int, max_age_ms: int) -> None:
+        """Return if a topic that is allowed signed this message, not longer ago than `max_age_ms`.
+
+        Raises Forbidden or Unauthenticated if not, and Unavailable if the certificate could not be fetched.
+        """
+        ...
+
+    def confirm(self, envelope: Envelope) -> str:
+        """Confirm the subscription that a verified envelope offers, and answer its ARN.
+
+        Raises Forbidden or Invalid if AWS refuses, Unavailable if it does not answer.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """A message as it lies in a queue; it comes again unless it is deleted by its receipt."""
+
+    receipt: str
+    body: str
+
+
+class AlarmQueue(Protocol):
+    """A queue that SNS fills (Amazon SQS). Blocking. Each method raises Unavailable, Forbidden or Invalid."""
+
+    def receive(self) -> list[Queued]:
+        """Up to ten messages; waits some seconds for the first."""
+        ...
+
+    def delete(self, receipt: str) -> None:
+        """Take one message out of the queue for good."""
         ...
 
 

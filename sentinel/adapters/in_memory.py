@@ -129,7 +129,7 @@ class InMemoryMessenger:
 
     async def update(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> None:
         for n, posted in enumerate(self.posted):
-            if card.ts and posted.card == card:
+            if card.ts and (posted.card.channel, posted.card.ts) == (card.channel, card.ts):
                 self.posted[n] = Posted(card=card, blocks=tuple(blocks), text=text)
                 self.updated.append(self.posted[n])
                 return

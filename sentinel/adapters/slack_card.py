@@ -12,6 +12,7 @@ import msgspec
 from sentinel.adapters.slack_text import clean, code, duration, escape, exact, lines, number, plain, when, width
 from sentinel.incidents.nouns import (
     Alert,
+    Change,
     Incident,
     IncidentState,
     Plan,
@@ -78,6 +79,8 @@ def card(incident: Incident, *, public_url: str) -> tuple[list[Block], str]:
     ]
     if incident.suspects:
         blocks.append(_section(lines("Suspects", _ranked(incident.suspects), most=MAX_LISTED, limit=700)))
+    if incident.changes:
+        blocks.append(_section(lines("Changed before", _changes(incident.changes), most=MAX_LISTED, limit=500)))
     past = [_past(similar) for similar in incident.similar]
     if not past and incident.memory_note:
         past = [f"• {escape(incident.memory_note, 400)}"]
@@ -150,8 +153,14 @@ def _evidence(alerts: Sequence[Alert]) -> list[str]:
 
 
 def _alert(alert: Alert) -> str:
-    band = f"expected {number(alert.expected_low)} to {number(alert.expected_high)}"
     until = "" if alert.ended_at_ms is None else f", back to normal {when(alert.ended_at_ms)}"
+    if alert.value is None or alert.expected_low is None or alert.expected_high is None:
+        note = f": {escape(alert.note, 160)}" if alert.note else ""
+        return (
+            f"• {code(alert.metric, 80)} of {escape(alert.service, 60)} fires in {escape(alert.origin, 40)}, "
+            f"since {when(alert.started_at_ms)}{until}{note}"
+        )
+    band = f"expected {number(alert.expected_low)} to {number(alert.expected_high)}"
     return (
         f"• {code(alert.metric, 80)} of {escape(alert.service, 60)} went {alert.direction.value} to "
         f"*{number(alert.value)}*, {band}, since {when(alert.started_at_ms)}{until}"
@@ -162,6 +171,13 @@ def _ranked(suspects: Sequence[Suspect]) -> list[str]:
     return [
         f"{rank}. *{escape(suspect.service, 60)}*: {escape('; '.join(map(clean, suspect.reasons)), 220)}"
         for rank, suspect in enumerate(suspects, start=1)
+    ]
+
+
+def _changes(changes: Sequence[Change]) -> list[str]:
+    return [
+        f"• {escape(change.title, 120)} on {escape(change.service, 60)} {when(change.at_ms)}"
+        for change in reversed(changes)
     ]
 
 

@@ -1,53 +1,42 @@
 """The journal store on SQLite or PostgreSQL, by URL."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import (
-    URL,
-    BigInteger,
     Column,
     Connection,
-    Engine,
     Identity,
     Index,
     Integer,
-    MetaData,
     PrimaryKeyConstraint,
     Row,
     Table,
     Text,
     UniqueConstraint,
-    create_engine,
     func,
     insert,
-    make_url,
     select,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from sentinel.adapters import migrations
 from sentinel.adapters.in_memory import refuse_unless_positive
-from sentinel.adapters.sqlite import sqlite_engine
-from sentinel.errors import Conflict, Invalid, OutcomeUnknown, Unavailable
+from sentinel.adapters.sql_database import BIG, METADATA, SqlDatabase
+from sentinel.errors import OutcomeUnknown
 from sentinel.ids import IncidentId
 from sentinel.incidents.audit import GENESIS, Record, refuse_unless_following
 from sentinel.ports import Located
 
-METADATA = MetaData()
-_BIG = BigInteger().with_variant(Integer(), "sqlite")
-
 ENTRIES = Table(
     "entries",
     METADATA,
-    Column("position", _BIG, Identity()),
+    Column("position", BIG, Identity()),
     Column("incident_id", Text, nullable=False),
     Column("seq", Integer, nullable=False),
-    Column("at_ms", _BIG, nullable=False),
+    Column("at_ms", BIG, nullable=False),
     Column("principal", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("body", Text, nullable=False),
@@ -63,8 +52,6 @@ _RECORD = tuple(column for column in ENTRIES.c if column.name != "position")
 
 # "SENTINEL" in ASCII: a key that nobody else in the database takes by chance.
 _APPEND_LOCK = 0x53454E54494E454C
-_STATEMENT_TIMEOUT_S = 30
-_IDLE_IN_TRANSACTION_TIMEOUT_S = 60
 
 
 class SqlJournalStore:
@@ -76,20 +63,12 @@ class SqlJournalStore:
         A lock that another writer holds is waited for `lock_wait_s` at most. Raises Invalid for a URL of another
         kind and a database that is none or that a newer Sentinel wrote; Unavailable if it cannot be reached.
         """
-        parsed = _parse(url)
-        self._where = _without_secrets(parsed)
-        self._engine = (
-            sqlite_engine(parsed, lock_wait_s=lock_wait_s)
-            if parsed.get_backend_name() == "sqlite"
-            else _postgresql_engine(parsed, lock_wait_s)
-        )
-        self._reader = self._engine.execution_options(read_only=True)
-        try:
-            with self._translated():
-                migrations.upgrade(self._engine)
-        except BaseException:
-            self.close()
-            raise
+        self._database = SqlDatabase(url, lock_wait_s=lock_wait_s)
+
+    @property
+    def database(self) -> SqlDatabase:
+        """For another store in the same database and process: SQLite is best written through one connection."""
+        return self._database
 
     def append(self, records: Sequence[Record]) -> int:
         """Write records of one incident, all or none, and answer the position of the last.
@@ -97,7 +76,7 @@ class SqlJournalStore:
         Raises Conflict and Unavailable as the port says, and OutcomeUnknown if the database went away during the
         commit and could not be asked again.
         """
-        with self._translated(), self._engine.connect() as connection:
+        with self._database.translated(), self._database.engine.connect() as connection:
             transaction = connection.begin()
             _serialise_appends(connection)
             refuse_unless_following(records, *_last_of(connection, records))
@@ -114,96 +93,40 @@ class SqlJournalStore:
 
     def read(self, incident_id: IncidentId) -> list[Record]:
         query = select(*_RECORD).where(ENTRIES.c.incident_id == incident_id).order_by(ENTRIES.c.seq)
-        with self._translated(), self._reader.connect() as connection:
+        with self._database.translated(), self._database.reader.connect() as connection:
             return [_record(row) for row in connection.execute(query)]
 
     def read_after(self, position: int, limit: int) -> list[Located]:
         refuse_unless_positive(limit)
         after = ENTRIES.c.position > position
         query = select(ENTRIES.c.position, *_RECORD).where(after).order_by(ENTRIES.c.position).limit(limit)
-        with self._translated(), self._reader.connect() as connection:
+        with self._database.translated(), self._database.reader.connect() as connection:
             return [Located(position=row.position, record=_record(row)) for row in connection.execute(query)]
 
     def incident_ids(self) -> list[IncidentId]:
         query = select(ENTRIES.c.incident_id).group_by(ENTRIES.c.incident_id)
-        with self._translated(), self._reader.connect() as connection:
+        with self._database.translated(), self._database.reader.connect() as connection:
             found = connection.scalars(query.order_by(func.max(ENTRIES.c.position).desc()))
             return [IncidentId(each) for each in found]
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._database.close()
 
     def _after_lost_commit(self, records: Sequence[Record], lost: DBAPIError) -> int:
         """The answer of an append whose commit was not answered: our hashes are there, or they are not."""
         try:
-            with self._engine.begin() as connection:
+            with self._database.engine.begin() as connection:
                 # Waits for the lost transaction, should the server still be committing it: until then "not there"
                 # would prove nothing.
                 _serialise_appends(connection)
                 position = _position_of(connection, records[-1])
         except (DBAPIError, PoolTimeout):
             last = records[-1]
-            raise OutcomeUnknown(
-                f"journal {self._where} went away while entry {last.seq} of incident {last.incident_id} was committed"
-            ) from None
+            which = f"entry {last.seq} of incident {last.incident_id}"
+            raise OutcomeUnknown(f"journal {self._database.where} went away while {which} was committed") from None
         if position is None:
-            raise self._unavailable(lost)
+            raise self._database.failure(lost)
         return position
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except IntegrityError as error:
-            raise Conflict(f"journal {self._where}: another writer was first ({_first_line(error)})") from None
-        except (DBAPIError, PoolTimeout) as error:
-            raise self._unavailable(error) from None
-
-    def _unavailable(self, error: DBAPIError | PoolTimeout) -> Invalid | Unavailable:
-        if getattr(getattr(error, "orig", None), "sqlite_errorname", "") == "SQLITE_NOTADB":
-            return Invalid("store.url", self._where, "a file that SQLite wrote")
-        return Unavailable(f"journal {self._where} does not answer: {_first_line(error)}")
-
-
-def _parse(url: str) -> URL:
-    expected = "sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        # Not shown: what cannot be parsed cannot be freed of its password.
-        raise Invalid("store.url", "(not shown)", expected) from None
-    if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
-        raise Invalid("store.url", _without_secrets(parsed), expected)
-    return parsed
-
-
-def _without_secrets(url: URL) -> str:
-    """`url` for people. Without its query, where a password may be as well."""
-    return url.set(query={}).render_as_string(hide_password=True)
-
-
-def _postgresql_engine(url: URL, lock_wait_s: float) -> Engine:
-    limits = {
-        "statement_timeout": _STATEMENT_TIMEOUT_S,
-        "lock_timeout": lock_wait_s,
-        "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION_TIMEOUT_S,
-    }
-    ours = " ".join(f"-c {name}={round(seconds * 1000)}" for name, seconds in limits.items())
-    given = url.query.get("options", "")
-    defaults = {"connect_timeout": 5, "keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5}
-    defaults |= {"keepalives_count": 3, "tcp_user_timeout": 30_000}
-    return create_engine(
-        url,
-        isolation_level="READ COMMITTED",
-        pool_size=1,
-        max_overflow=0,
-        pool_timeout=lock_wait_s,
-        pool_pre_ping=True,
-        hide_parameters=True,
-        # What the URL says wins: of an option given twice, PostgreSQL takes the later.
-        connect_args={name: value for name, value in defaults.items() if name not in url.query}
-        | {"options": f"{ours} {given if isinstance(given, str) else ' '.join(given)}".strip()},
-    )
 
 
 def _serialise_appends(connection: Connection) -> None:
@@ -246,7 +169,3 @@ def _record(row: Row[Any]) -> Record:
         prev_hash=row.prev_hash,
         hash=row.hash,
     )
-
-
-def _first_line(error: DBAPIError | PoolTimeout) -> str:
-    return str(getattr(error, "orig", error)).split("\n", maxsplit=1)[0]

@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping
 
 from sentinel.clock import iso
-from sentinel.detection.anomaly import Anomaly
-from sentinel.incidents.nouns import Alert, Direction, Severity
+from sentinel.detection.anomaly import Anomaly, Condition, SeriesHealth
+from sentinel.incidents.nouns import Alert, Change, Direction, Severity
+from sentinel.telemetry.events import Event
 from sentinel.telemetry.kinds import AVAILABILITY, CPU, DISK, ERRORS, LATENCY, MEMORY, OTHER, TRAFFIC, kind_of
 
 CRITICAL_SCORE = 20.0  # spreads; the detector opens at 8 by default, so this is far beyond a near miss
@@ -38,6 +39,10 @@ _OPPOSITE: Mapping[str, re.Pattern[str]] = {
     AVAILABILITY: re.compile(r"un_?healthy|un_?avail|not_?ready"),
 }
 
+# The evidence of an alert that people wrote and another system raised: it has no spreads, and its severity is what
+# its authors said of it. Between them lie the scores at which a detector opens and calls an alert critical.
+OUTSIDE_SCORE: Mapping[Severity, float] = {Severity.INFO: 3.0, Severity.WARNING: 10.0, Severity.CRITICAL: 30.0}
+
 # Labels by which a caller says whom it called: its latency and errors then speak of the one called.
 _PEER_LABELS = ("peer.service", "peer_service", "destination_service", "callee")
 
@@ -61,6 +66,57 @@ def alert_of(anomaly: Anomaly) -> Alert:
         started_at_ms=anomaly.started_at_ms,
         last_at_ms=anomaly.last_at_ms,
         ended_at_ms=anomaly.ended_at_ms,
+    )
+
+
+def alert_of_event(event: Event) -> Alert:
+    """The alert that an outside event of the kind `alert` tells of.
+
+    Its last sighting is the sender's own time, not that of arrival: an end that arrives late is still after it.
+    """
+    severity = Severity(event.severity)
+    kind = kind_of(event.metric)
+    kind = kind_of(event.title) if kind == OTHER else kind
+    direction = Direction(event.direction)
+    # People alert on what is available when it is not; elsewhere the operator, where one is known, says which way.
+    if kind == AVAILABILITY and _pressure(kind, event.title, direction) is Direction.UP:
+        direction = Direction.DOWN if direction is Direction.UP else Direction.UP
+    return Alert(
+        fingerprint=event.fingerprint,
+        service=event.service,
+        metric=event.title,
+        kind=kind,
+        direction=direction,
+        severity=severity,
+        score=OUTSIDE_SCORE[severity],
+        value=None,
+        expected_low=None,
+        expected_high=None,
+        labels=event.labels,
+        started_at_ms=event.started_at_ms,
+        last_at_ms=max(event.started_at_ms, event.ended_at_ms or 0),
+        ended_at_ms=event.ended_at_ms,
+        origin=event.source,
+        note=event.description,
+    )
+
+
+def change_of(event: Event) -> Change:
+    """The change that an outside event of the kind `change` tells of."""
+    source = event.labels.get("ce_source", event.source)
+    return Change(at_ms=event.started_at_ms, service=event.service, title=event.title, source=source)
+
+
+def word_of(alert: Alert) -> SeriesHealth:
+    """How an alert of another system is: as that system last said, for no detector knows.
+
+    One that nobody ends stays anomalous, so a plan is never verified by silence.
+    """
+    return SeriesHealth(
+        fingerprint=alert.fingerprint,
+        condition=Condition.ANOMALOUS if alert.open else Condition.NORMAL,
+        last_at_ms=alert.last_at_ms if alert.open else alert.ended_at_ms,
+        last_score=alert.score if alert.open else 0.0,
     )
 
 
@@ -108,7 +164,9 @@ def measure(alert: Alert) -> str:
 
 
 def state(alert: Alert) -> str:
-    """`cpu high`, `traffic low`: the measure and where it went."""
+    """`cpu high`, `traffic low`: the measure and where it went; an alert of another system has its own name."""
+    if alert.from_outside:
+        return alert.metric
     return f"{measure(alert)} {'high' if pressure(alert) is Direction.UP else 'low'}"
 
 

@@ -1,6 +1,6 @@
 """Which alerts are one incident: a late alert against the open incidents, and a burst among itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -136,6 +136,21 @@ def _link(alert: Alert, incident: Incident, topology: Topology) -> tuple[Link, s
             )
             return Link.NEIGHBOUR, f"{caller} calls {callee}"
     return Link.NONE, ""
+
+
+def bursts(alerts: Iterable[Alert], window_s: float) -> list[list[Alert]]:
+    """Alerts in order of their start, parted where one starts more than `window_s` after all before it were last seen.
+
+    Times are those of the samples: a history that is replayed in a minute is not one incident.
+    """
+    found: list[list[Alert]] = []
+    seen_ms = 0
+    for alert in sorted(alerts, key=lambda alert: (alert.started_at_ms, alert.fingerprint)):
+        if not found or alert.started_at_ms - seen_ms > window_s * 1000:
+            found.append([])
+        found[-1].append(alert)
+        seen_ms = max(seen_ms, alert.last_at_ms)
+    return found
 
 
 def _connected(alerts: Sequence[Alert], topology: Topology) -> list[tuple[Alert, ...]]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sentinel.correlation.alerts import evidence, subject
+from sentinel.correlation.alerts import evidence, measure, subject
 from sentinel.errors import Invalid
 from sentinel.incidents.nouns import Alert
 
@@ -49,7 +49,9 @@ def signature(alerts: Sequence[Alert], root_service: str) -> NDArray[np.float32]
 def token_of(alert: Alert) -> str:
     """`service|kind|direction`; a call that its caller measured is a kind of its own."""
     service = subject(alert)
-    kind = alert.kind if service == alert.service else f"call-{alert.kind}"
+    # "Other" is no kind that two alerts share: one on a full disk and one on a certificate are not the same fault.
+    kind = measure(alert) if alert.from_outside else alert.kind
+    kind = kind if service == alert.service else f"call-{kind}"
     return f"{service}|{kind}|{alert.direction}"
 
 

@@ -7,10 +7,11 @@ Boutique with per-call metrics) of the cases, with constants chosen on the same 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sentinel.correlation.alerts import evidence, harmful, measure, pressure, subject, time_of_day
 from sentinel.correlation.topology import Topology
-from sentinel.incidents.nouns import Alert, Direction, Suspect
+from sentinel.incidents.nouns import Alert, Change, Direction, Suspect
 from sentinel.telemetry.kinds import AVAILABILITY, CPU, ERRORS, LATENCY, MEMORY, TRAFFIC
 
 MAX_SUSPECTS = 5
@@ -20,6 +21,8 @@ _EXPLAINED = 0.8
 _FURTHER = 0.25  # weight of the second and third alert of a service
 _FIRST_BONUS = 0.2  # onsets are seldom measured exactly, so being first decides only between equals
 _FIRST_SPAN_MS = 60_000
+CHANGE_WINDOW_MS = 1_800_000
+_CHANGED = 0.5  # decides between suspects that are near each other, and never against clear evidence
 _CONSEQUENCES = frozenset(
     {
         (TRAFFIC, Direction.DOWN),
@@ -31,13 +34,13 @@ _CONSEQUENCES = frozenset(
 )
 
 
-def rank(alerts: Sequence[Alert], topology: Topology) -> tuple[Suspect, ...]:
+def rank(alerts: Sequence[Alert], topology: Topology, changes: Sequence[Change] = ()) -> tuple[Suspect, ...]:
     """Up to MAX_SUSPECTS services, the likeliest cause first, each with its reasons in words.
 
     An alert weighs its evidence, less if it looks like a consequence. Latency and errors of a service
     are explained away by the loudest of its callees; cpu and memory never are, for nothing downstream
     burns another's cpu. Latency and errors of a call count for the one called. A service scores its
-    best alert, a quarter of the next two, and slightly more for starting first.
+    best alert, a quarter of the next two, and slightly more for starting first or having been changed before.
     """
     if not alerts:
         return ()
@@ -54,6 +57,7 @@ def rank(alerts: Sequence[Alert], topology: Topology) -> tuple[Suspect, ...]:
         _judge(service, theirs, loudest, first_ms if len(by_service) > 1 else None, topology)
         for service, theirs in by_service.items()
     ]
+    ranked = [_after_change(suspect, changes, first_ms) for suspect in ranked]
     ranked.sort(key=lambda suspect: (-suspect.score, suspect.service))
     return tuple(ranked[:MAX_SUSPECTS])
 
@@ -87,6 +91,24 @@ def _judge(
     return Suspect(service=service, score=round(score, 3), reasons=tuple(reasons))
 
 
+def change_window(alerts: Sequence[Alert]) -> tuple[tuple[str, ...], int, int]:
+    """Where to look for changes that could have caused `alerts`: services, from when, and until when."""
+    first_ms = min(alert.started_at_ms for alert in alerts)
+    services = {service for alert in alerts for service in (alert.service, subject(alert))}
+    return tuple(sorted(services)), first_ms - CHANGE_WINDOW_MS, first_ms
+
+
+def _after_change(suspect: Suspect, changes: Sequence[Change], first_ms: int) -> Suspect:
+    own = [change for change in changes if change.service == suspect.service]
+    if not own or suspect.score <= 0:
+        return suspect
+    latest = max(own, key=lambda change: change.at_ms)
+    minutes = max(first_ms - latest.at_ms, 0) // 60_000
+    ago = f"{minutes} min before" if minutes else "less than a minute before"
+    reason = f"{latest.title}, {ago} ({latest.source})"
+    return replace(suspect, score=round(suspect.score + _CHANGED, 3), reasons=(reason, *suspect.reasons))
+
+
 def _weight(alert: Alert) -> float:
     return evidence(alert) * _KIND.get(alert.kind, 1.0) * (_CONSEQUENCE if _is_consequence(alert) else 1.0)
 
@@ -100,6 +122,8 @@ def _can_be_explained(alert: Alert) -> bool:
 
 
 def _sentence(service: str, alert: Alert) -> str:
+    if alert.from_outside:
+        return f"{alert.metric} of {service} fires in {alert.origin} since {time_of_day(alert.started_at_ms)}"
     seen_by = f", as {alert.service} sees it" if alert.service != service else ""
     where = "above" if alert.direction is Direction.UP else "below"
     sentence = (

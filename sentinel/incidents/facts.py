@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sentinel.ids import Fingerprint, IncidentId, PlanId
-from sentinel.incidents.nouns import Alert, Card, Plan, Principal, Scalar, Severity, Similar, Suspect, Verdict
+from sentinel.incidents.nouns import Alert, Card, Change, Plan, Principal, Scalar, Severity, Similar, Suspect, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,7 @@ class IncidentOpened(Fact):
     reason: str
     memory_note: str = ""
     previous_id: IncidentId | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,7 @@ def _opened(entry: f.Entry, fact: f.IncidentOpened, state: IncidentState) -> Inc
         reason=fact.reason,
         memory_note=fact.memory_note,
         previous_id=fact.previous_id,
+        changes=fact.changes,
         opened_at_ms=entry.at_ms,
         updated_at_ms=entry.at_ms,
     )

@@ -96,6 +96,7 @@ class Principal:
 
 
 SENTINEL = Principal(id="sentinel", name="Sentinel", via="sentinel")
+DETECTOR = "detector"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,9 @@ class Alert:
     """Anomalies of one fingerprint over a span; `ended_at_ms` is set once the series is back.
 
     `value` was outside the expected band [`expected_low`, `expected_high`]; `score` is in
-    spreads of the series (robust standard deviations).
+    spreads of the series (robust standard deviations). An alert that somebody else raised (`origin` names the
+    system, such as `alertmanager`) has neither value nor band, a score that stands for its severity, and what
+    its `note` says; it is over when that system says so.
     """
 
     fingerprint: Fingerprint
@@ -113,18 +116,25 @@ class Alert:
     direction: Direction
     severity: Severity
     score: float
-    value: float
-    expected_low: float
-    expected_high: float
+    value: float | None
+    expected_low: float | None
+    expected_high: float | None
     labels: Mapping[str, str]
     started_at_ms: int
     last_at_ms: int
     ended_at_ms: int | None = None
+    origin: str = DETECTOR
+    note: str = ""
 
     @property
     def open(self) -> bool:
         """Whether the series is still anomalous as far as is recorded."""
         return self.ended_at_ms is None
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether another system raised it: then no detector knows its series."""
+        return self.origin != DETECTOR
 
 
 def merge(old: Alert, new: Alert) -> Alert:
@@ -141,6 +151,16 @@ def merge(old: Alert, new: Alert) -> Alert:
         last_at_ms=later.last_at_ms,
         ended_at_ms=later.ended_at_ms if earlier.last_at_ms < later.last_at_ms else new.ended_at_ms,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Something that people or pipelines did to a service, such as a deploy."""
+
+    at_ms: int
+    service: str
+    title: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +294,7 @@ class Incident:
     occurrences: int = 1
     plans: tuple[PlanRecord, ...] = ()
     cards: tuple[Card, ...] = field(default=())
+    changes: tuple[Change, ...] = ()
 
     @property
     def live_plan(self) -> PlanRecord | None:

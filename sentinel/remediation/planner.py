@@ -52,7 +52,7 @@ def propose(
             if reason:
                 refused.append(f"{runbook.name}: {reason}")
                 continue
-            because = f"{alert.service} is suspected and its {alert.kind} is {alert.direction}"
+            because = f"{alert.service} is suspected and {_says(alert)}"
             if runbook.name in worked:
                 past = worked[runbook.name]
                 because += f"; it fixed {past.incident_id}, which is {past.similarity:.2f} alike"
@@ -81,6 +81,12 @@ def propose(
 def digest_of(plan: Plan) -> str:
     """SHA-256 over everything in `plan` but the digest itself: change a field, and approvals no longer fit."""
     return ids.content_digest(replace(plan, digest=""))
+
+
+def _says(alert: Alert) -> str:
+    if alert.from_outside:
+        return f"{alert.metric} fires in {alert.origin}"
+    return f"its {alert.kind} is {alert.direction}"
 
 
 def _alerts_by_suspicion(incident: Incident) -> list[Alert]:

@@ -7,7 +7,6 @@ from sentinel.detection.anomaly import Condition, SeriesHealth
 from sentinel.incidents.nouns import PlanRecord, PlanState, StepState
 from sentinel.remediation.actions import action_named
 
-
 # A failed step may have been sent and then shown no effect in time: what it set must not stay.
 _PERHAPS_DONE = frozenset({StepState.SUCCEEDED, StepState.FAILED})
 

@@ -2,7 +2,11 @@
 
 from alembic import context
 
-from sentinel.adapters.sql_journal import METADATA
+from sentinel.adapters import sql_events, sql_journal
+from sentinel.adapters.sql_database import METADATA
+
+# Importing a store declares its tables.
+assert {sql_journal.ENTRIES, sql_events.EVENTS} == set(METADATA.tables.values())
 
 context.configure(
     connection=context.config.attributes["connection"],

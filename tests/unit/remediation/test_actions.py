@@ -1,0 +1,218 @@
+"""A walk through the catalog: every action is whole, and its judgements are total over what can be observed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from sentinel.adapters.in_memory import InMemoryCloud
+from sentinel.errors import Invalid
+from sentinel.ids import PlanId, step_key
+from sentinel.incidents.nouns import Scalar, Step
+from sentinel.remediation.actions import CATALOG, Action, Idempotency, Settled, action_named, steps_of, target_of
+from tests.unit.incidents.make import CLUSTER, redeploy, restart, scale
+
+Values = Mapping[str, Scalar]
+EC2_STATES = ("pending", "running", "stopping", "stopped", "shutting-down", "terminated")
+ECS_STATES = ("ACTIVE", "DRAINING", "INACTIVE")
+# Every kind of observation there is, the empty one of a resource that tells nothing included.
+INSTANCES: list[Values] = [{"state": state, "launch_time_ms": 1} for state in EC2_STATES] + [{}]
+SERVICES: list[Values] = [
+    {"status": status, "desired": desired, "running": running, "pending": 0, "deployment_id": deployment}
+    for status in ECS_STATES
+    for desired in (0, 2, 4)
+    for running in (0, 2, 4)
+    for deployment in ("ecs-svc/1", "ecs-svc/2")
+] + [{}]
+PRIMITIVE = [action for action in CATALOG.values() if not action.expands_to]
+KEY = step_key(PlanId("inc-20231114-1a2b3c4d-1.p1"), 0)
+
+
+def step_of(action: Action) -> Step:
+    return Step(action=action.name, target=target_of(action.name, action.example), params=action.example)
+
+
+def observations(action: Action) -> list[Values]:
+    return SERVICES if action.name.startswith("ecs.") else INSTANCES
+
+
+@pytest.mark.parametrize("action", CATALOG.values(), ids=CATALOG)
+def test_an_action_is_whole(action: Action) -> None:
+    action.check(action.example)
+    assert set(action.example) == set(action.params)
+    assert action.summary
+    assert not action.summary.endswith(".")
+    assert all(param.meaning for param in action.params.values())
+    service = action.name.partition(".")[0]
+    assert action.permissions
+    assert all(permission.startswith(f"{service}:") for permission in action.permissions)
+    assert any("Describe" in permission for permission in action.permissions), "it is looked at before it is changed"
+    assert any("Describe" not in permission for permission in action.permissions)
+
+
+@pytest.mark.parametrize("action", CATALOG.values(), ids=CATALOG)
+def test_an_action_becomes_primitive_steps_with_targets(action: Action) -> None:
+    steps = steps_of(action.name, action.example)
+    assert [step.action for step in steps] == list(action.expands_to or (action.name,))
+    for step in steps:
+        assert not CATALOG[step.action].expands_to
+        assert set(CATALOG[step.action].permissions) <= set(action.permissions)
+        assert step.target in (action.example.get("instance_id"), f"{CLUSTER}/checkout")
+
+
+@pytest.mark.parametrize("action", CATALOG.values(), ids=CATALOG)
+def test_the_judgements_are_total(action: Action) -> None:
+    step = step_of(action)
+    for before in observations(action):
+        said = action.may_start(before)
+        assert isinstance(said, str)
+        assert "\n" not in said
+        inverse = action.inverse(step, before)
+        assert inverse is None or CATALOG[inverse.action].check(inverse.params) is None
+        for now in observations(action):
+            assert isinstance(action.holds(step, now), bool)
+            assert isinstance(action.effect_seen(step, before, now), bool)
+            assert isinstance(action.still_ours(step, now), bool)
+            assert action.settle(step, before, now) in Settled
+
+
+@pytest.mark.parametrize("action", CATALOG.values(), ids=CATALOG)
+def test_nothing_starts_on_what_tells_nothing_or_is_going_away(action: Action) -> None:
+    for now in ({}, {"state": "terminated"}, {"state": "shutting-down"}, {"status": "DRAINING"}):
+        assert action.may_start(now)
+
+
+@pytest.mark.parametrize("action", PRIMITIVE, ids=lambda action: action.name)
+def test_what_may_not_be_sent_twice_is_never_found_not_done(action: Action) -> None:
+    # NOT_DONE is what lets the executor send again.
+    step = step_of(action)
+    found = {action.settle(step, before, now) for before in observations(action) for now in observations(action)}
+    assert (Settled.NOT_DONE in found) == (action.idempotency is not Idempotency.AT_MOST_ONCE)
+    if action.idempotency is Idempotency.AT_MOST_ONCE:
+        assert Settled.UNKNOWN in found
+
+
+@pytest.mark.parametrize("action", PRIMITIVE, ids=lambda action: action.name)
+def test_an_effect_that_is_seen_is_found_done_where_it_can_be_known(action: Action) -> None:
+    step = step_of(action)
+    for before in observations(action):
+        for now in observations(action):
+            if now and action.effect_seen(step, before, now):
+                assert action.settle(step, before, now) is not Settled.NOT_DONE
+            if action.holds(step, now):
+                assert action.settle(step, before, now) is Settled.DONE
+
+
+def world() -> InMemoryCloud:
+    cloud = InMemoryCloud()
+    cloud.add_service(CLUSTER, "checkout", 2)
+    cloud.add_instance("i-0abc123")
+    return cloud
+
+
+@pytest.mark.parametrize("action", PRIMITIVE, ids=lambda action: action.name)
+def test_an_inverse_brings_back_what_was(action: Action) -> None:
+    cloud, step = world(), step_of(action)
+    if action.name == "ec2.start_instance":
+        cloud.instances["i-0abc123"]["state"] = "stopped"
+    before = cloud.observe(step).values
+    assert action.may_start(before) == ""
+    cloud.send(step, KEY)
+    changed = cloud.observe(step).values
+    assert action.effect_seen(step, before, changed)
+    inverse = action.inverse(step, before)
+    assert (inverse is not None) == action.reversible
+    if inverse is None:
+        return
+    assert action.still_ours(step, changed)
+    assert CATALOG[inverse.action].may_start(changed) == ""
+    cloud.send(inverse, KEY)
+    compared = ("desired", "running", "state")
+    now = cloud.observe(step).values
+    assert {name: now.get(name) for name in compared} == {name: before.get(name) for name in compared}
+    assert CATALOG[inverse.action].holds(inverse, now)
+
+
+@pytest.mark.parametrize(
+    ("step", "previous"),
+    [
+        (scale()[0], {"desired": 0}),  # an undo that stops a service would be an outage of our own
+        (scale()[0], {}),
+        (scale()[0], {"desired": "2"}),
+        (restart()[0], {"state": "stopped"}),
+        (restart()[0], {"state": "stopping"}),
+        (restart()[1], {"state": "stopped"}),
+        (redeploy()[0], {"deployment_id": "ecs-svc/1"}),
+    ],
+)
+def test_there_is_no_inverse_of_what_cannot_be_brought_back(step: Step, previous: Values) -> None:
+    assert action_named(step.action).inverse(step, previous) is None
+
+
+def test_somebody_elses_scaling_is_not_ours() -> None:
+    assert not CATALOG["ecs.scale_service"].still_ours(scale(4)[0], {"desired": 6})
+
+
+SEEN: dict[str, tuple[str, Values, Values, bool]] = {
+    "tasks wanted and running": ("ecs.scale_service", {}, {"desired": 4, "running": 4}, True),
+    "tasks wanted, not yet running": ("ecs.scale_service", {}, {"desired": 4, "running": 3}, False),
+    "tasks running by chance": ("ecs.scale_service", {}, {"desired": 2, "running": 4}, False),
+    "a new deployment, all running": (
+        "ecs.force_new_deployment",
+        {"deployment_id": "a"},
+        {"deployment_id": "b", "desired": 2, "running": 2},
+        True,
+    ),
+    "a new deployment, half running": (
+        "ecs.force_new_deployment",
+        {"deployment_id": "a"},
+        {"deployment_id": "b", "desired": 2, "running": 1},
+        False,
+    ),
+    "the old deployment": (
+        "ecs.force_new_deployment",
+        {"deployment_id": "a"},
+        {"deployment_id": "a", "desired": 2, "running": 2},
+        False,
+    ),
+    "an instance on its way down": ("ec2.stop_instance", {}, {"state": "stopping"}, False),
+    "an instance that is down": ("ec2.stop_instance", {}, {"state": "stopped"}, True),
+    "an instance on its way up": ("ec2.start_instance", {}, {"state": "pending"}, False),
+    "an instance that is up": ("ec2.start_instance", {}, {"state": "running"}, True),
+}
+
+
+@pytest.mark.parametrize("case", SEEN)
+def test_when_an_effect_has_come_about(case: str) -> None:
+    name, previous, now, seen = SEEN[case]
+    assert CATALOG[name].effect_seen(step_of(CATALOG[name]), previous, now) is seen
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"desired_count": 0}, "params.desired_count"),
+        ({"desired_count": 1001}, "params.desired_count"),
+        ({"desired_count": 2.0}, "params.desired_count"),
+        ({"desired_count": True}, "params.desired_count"),
+        ({"service": "a/b"}, "params.service"),
+        ({"service": ""}, "params.service"),
+        ({"service": "checkout\n"}, "params.service"),
+        ({"cluster": "prod"}, "params.cluster"),
+        ({"other": 1}, "params.other"),
+    ],
+)
+def test_a_parameter_out_of_its_form_is_refused_by_name(changes: dict[str, Any], field: str) -> None:
+    action = CATALOG["ecs.scale_service"]
+    with pytest.raises(Invalid) as refused:
+        action.check({**action.example, **changes})
+    assert refused.value.field == field
+
+
+def test_an_action_nobody_knows_is_refused_with_those_there_are() -> None:
+    with pytest.raises(Invalid, match=r"one of ec2\.reboot_instance, .*ecs\.scale_service"):
+        action_named("rm")
+
+
+def test_a_compound_action_is_not_one_call() -> None:
+    assert "ec2.stop_instance, ec2.start_instance" in CATALOG["ec2.restart_instance"].may_start({"state": "running"})
