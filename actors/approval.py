@@ -78,6 +78,11 @@ class ApprovalActor:
             if incident.state is not IncidentState.OPEN or not any(alert.open for alert in incident.alerts):
                 return []
             if incident.plans:
+                last = incident.plans[-1]
+                # What else is unusual, such as what the remedy itself shook, gets the time that verification had.
+                until_ms = (last.verifying_since_ms or 0) + last.plan.verify_within_s * 1000
+                if now_ms < until_ms:
+                    return []
                 return [f.IncidentEscalated(reason="the plan succeeded, and yet something is wrong")]
             proposal = propose(incident, self._runbooks, self._limits, self._plan_policy, now_ms)
             if proposal.plan is None:

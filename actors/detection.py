@@ -1,6 +1,7 @@
 """Detection: scores every sample of its partitions, and tells correlation what turned unusual."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,21 +11,27 @@ from actors.api import Correlation
 from sentinel.clock import Clock
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
 from sentinel.detection.config import DetectorConfig
-from sentinel.detection.detector import Detector, Refusal
+from sentinel.detection.detector import Detector, Observation, Refusal
 from sentinel.errors import Invalid, SentinelError, Unavailable
 from sentinel.ids import Fingerprint
 from sentinel.ports import Checkpoints
 from sentinel.telemetry.batch import SampleBatch, unpack_all
+from sentinel.telemetry.rates import RateKeeper
 
 log = structlog.get_logger(__name__)
 _RETRY_S = 0.5
+_RETIRE_AFTER_MS = 6 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """What became of one batch: `scored` + the refused = what was sent. `unknown` ids need describing first."""
+    """What became of one batch: `scored` + `held` + the refused = what was sent. `unknown` need describing first.
+
+    held: taken to make a rate with a later one.
+    """
 
     scored: int
+    held: int
     refused: Mapping[str, int]
     unknown: tuple[int, ...]
 
@@ -54,7 +61,9 @@ class DetectionActor:
         self._clock = clock
         self._untold: list[Anomaly] = []
         self._told = asyncio.Event()
+        self._rates = RateKeeper(config.max_series)
         self._detector = self._restored(config)
+        self._rates.describe(self._detector.series())
 
     def _restored(self, config: DetectorConfig) -> Detector:
         try:
@@ -83,15 +92,27 @@ class DetectionActor:
         return [self._score(batch) for batch in unpack_all(packed)]
 
     def _score(self, batch: SampleBatch) -> Scored:
+        rated = self._rates.apply(batch)
+        observed = self._observe(rated.batch)
+        if len(rated.derived):
+            self._observe(rated.derived)
+        # Samples of unknown series are neither scored nor refused: the sender describes them and sends them again.
+        refused = Counter(rated.refused)
+        refused.update({str(reason): count for reason, count in observed.refused.items()})
+        refused.pop(Refusal.UNKNOWN_SERIES, None)
+        return Scored(
+            scored=observed.accepted,
+            held=rated.held,
+            refused=dict(refused),
+            unknown=tuple({*rated.unknown, *observed.unknown}),
+        )
+
+    def _observe(self, batch: SampleBatch) -> Observation:
         observed = self._detector.observe(batch)
         if observed.changes:
             self._untold.extend(observed.changes)
             self._told.set()
-        # Samples of unknown series are neither scored nor refused: the sender describes them and sends them again.
-        refused = {
-            str(reason): count for reason, count in observed.refused.items() if reason is not Refusal.UNKNOWN_SERIES
-        }
-        return Scored(scored=observed.accepted, refused=refused, unknown=observed.unknown)
+        return observed
 
     async def open_anomalies(self) -> list[Anomaly]:
         """What is unusual now."""
@@ -123,9 +144,18 @@ class DetectionActor:
         """Keep what is known now, as before an orderly end. Raises Unavailable where it cannot be written."""
         await asyncio.to_thread(self._checkpoints.save, self._name, self._detector.checkpoint())
 
+    def _retire(self) -> None:
+        """Make room where it is short: pods come and go, and their series stay silent."""
+        if self._detector.nearly_full:
+            before_ms = self._clock.now_ms() - _RETIRE_AFTER_MS
+            gone = self._detector.retire(before_ms)
+            self._rates.retire(before_ms)
+            log.info("series retired", actor=self._name, series=gone, left=len(self._detector))
+
     async def _keep_checkpoints(self) -> None:
         while True:
             await self._clock.sleep(self._checkpoint_every_s)
+            self._retire()
             try:
                 await self.checkpoint()
             except SentinelError as error:

@@ -26,7 +26,8 @@ from serve_apps import errors
 from serve_apps.api import Backend, build_router
 from serve_apps.auth import check_exposure
 from serve_apps.events import event_routes
-from serve_apps.ingest import Intake, telemetry_routes
+from serve_apps.ingest import Telemetry
+from serve_apps.intake import Intake
 from serve_apps.metrics import Meter
 from serve_apps.slack import slack_routes
 
@@ -66,7 +67,7 @@ def build_door(settings: Settings) -> FastAPI:
     door.include_router(build_router(settings, backend, clock))
     detection = settings.detection
     interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series)
-    door.router.routes.extend(telemetry_routes(settings, Intake(detectors, interner), meter, clock))
+    door.router.routes.extend(Telemetry(settings, Intake(detectors, interner, meter), clock).routes())
     door.router.routes.extend(event_routes(settings, journal, wiring.alarms(settings, journal, clock), meter, clock))
     door.router.routes.append(meter.route())
     if settings.slack.active:

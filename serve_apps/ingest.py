@@ -1,9 +1,6 @@
-"""Telemetry in: raw Starlette routes, bytes -> columns -> detection actors. 2xx means scored."""
+"""Telemetry in: raw Starlette routes, bytes -> columns -> detection actors. 2xx means scored, or held for a rate."""
 
-import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
 
 import msgspec
 import structlog
@@ -12,89 +9,25 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sentinel.clock import Clock
-from sentinel.errors import Invalid, SentinelError, TooLarge, Unavailable, UnsupportedFormat
+from sentinel.errors import Invalid, Overloaded, SentinelError, TooLarge, UnsupportedFormat
 from sentinel.settings import Settings
-from sentinel.telemetry.batch import MAX_PACKED_SAMPLES, SampleBatch, joined
+from sentinel.telemetry import otlp
 from sentinel.telemetry.compression import decompress
 from sentinel.telemetry.decoded import Decoded, refuse_after
-from sentinel.telemetry.interning import Interner
 from sentinel.telemetry.json_samples import decode_json
 from sentinel.telemetry.remote_write import RemoteWriteDecoder
+from sentinel.telemetry.remote_write_v2 import RemoteWriteV2Decoder
 from serve_apps.auth import authenticate
-from serve_apps.errors import response_to
-from serve_apps.lanes import Lane, Scorer
-from serve_apps.metrics import Meter
+from serve_apps.errors import response_to, status_of
+from serve_apps.intake import Intake
 
 MAX_AHEAD_MS = 600_000  # a sender's clock may be this far ahead of ours
+REMOTE_WRITE = "application/x-protobuf"
+V1, V2 = "prometheus.WriteRequest", "io.prometheus.write.v2.Request"
+_WRITTEN = "X-Prometheus-Remote-Write-{}-Written"
+
 Handler = Callable[[Request], Awaitable[Response]]
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Tally:
-    """What became of one request's samples: received = scored + the refused."""
-
-    received: int = 0
-    scored: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-
-
-class Intake:
-    """Decoded samples -> detection actors. Soft state: which series each actor was told of, and the lanes to them."""
-
-    def __init__(self, scorer: Scorer, interner: Interner) -> None:
-        self._scorer = scorer
-        self._interner = interner
-        self._lanes: dict[int, Lane] = {}
-
-    async def take(self, decoded: Decoded, tally: Tally) -> None:
-        """Have every good sample scored. Raises what the first failing actor raised; sending all again is harmless."""
-        split = self._interner.split(decoded)
-        if split.over_limit:
-            tally.refused["series_limit"] += split.over_limit
-        by_actor: dict[int, list[SampleBatch]] = {}
-        for partition, batch in split.batches.items():
-            by_actor.setdefault(self._scorer.actor_of(partition), []).append(batch)
-        parts = [(actor, part) for actor, batches in by_actor.items() for part in _parts(joined(batches))]
-        results = await asyncio.gather(
-            *(self._score(actor, part, tally) for actor, part in parts), return_exceptions=True
-        )
-        failed = next((result for result in results if isinstance(result, BaseException)), None)
-        if failed is not None:
-            # Labels that were on their way may not have arrived: every series of these parts is described anew.
-            for partition in split.batches:
-                self._interner.forget(partition)
-            raise failed
-
-    async def _score(self, actor: int, part: SampleBatch, tally: Tally) -> None:
-        lane = self._lanes.setdefault(actor, Lane(self._scorer, actor))
-        scored = await lane.score(part.pack())
-        tally.scored += scored.scored
-        tally.refused.update(scored.refused)
-        if scored.unknown:
-            # The actor forgot some series, as after a restart: send theirs once more, with their labels.
-            again = part.only(scored.unknown)
-            described = self._interner.describe(scored.unknown)
-            second = await lane.score(replace(again, new_series=described).pack())
-            if second.unknown:
-                raise Unavailable("detection does not know series that were just described to it")
-            tally.scored += second.scored
-            tally.refused.update(second.refused)
-
-
-def _parts(batch: SampleBatch) -> list[SampleBatch]:
-    """The batch in pieces of one actor call each; the first carries the new series."""
-    if len(batch) <= MAX_PACKED_SAMPLES:
-        return [batch]
-    return [
-        SampleBatch(
-            series_ids=batch.series_ids[start : start + MAX_PACKED_SAMPLES],
-            timestamps_ms=batch.timestamps_ms[start : start + MAX_PACKED_SAMPLES],
-            values=batch.values[start : start + MAX_PACKED_SAMPLES],
-            new_series=batch.new_series if start == 0 else {},
-        )
-        for start in range(0, len(batch), MAX_PACKED_SAMPLES)
-    ]
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -111,70 +44,104 @@ async def read_body(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def telemetry_routes(settings: Settings, intake: Intake, meter: Meter, clock: Clock) -> list[Route]:
-    """The routes of `/api/v1/samples` and `/api/v1/write`."""
-    remote_write_decoder = RemoteWriteDecoder(settings.detection.max_series)
+class Telemetry:
+    """The doors for telemetry, one method a format. Soft state: the decoders' memory of series seen before."""
 
-    async def body_of(request: Request, default_encoding: str) -> bytes:
-        authenticate(request, settings.api.keys, "ingest", clock.now_ms())
-        raw = await read_body(request, settings.api.max_body_bytes)
-        encoding = request.headers.get("content-encoding", default_encoding).strip().lower()
-        return decompress(raw, encoding, settings.api.max_decompressed_bytes)
+    def __init__(self, settings: Settings, intake: Intake, clock: Clock) -> None:
+        self._settings = settings
+        self._intake = intake
+        self._clock = clock
+        known = settings.detection.max_series
+        self._v1, self._v2, self._otlp = RemoteWriteDecoder(known), RemoteWriteV2Decoder(known), otlp.OtlpDecoder(known)
 
-    async def samples(request: Request) -> Response:
-        body = await body_of(request, "identity")
+    def routes(self) -> list[Route]:
+        """What a sender posts to, with this door's word for overload."""
+        return [
+            Route("/api/v1/samples", _answering(self.samples, 429), methods=["POST"]),
+            Route("/api/v1/write", _answering(self.remote_write, 503), methods=["POST"]),
+            Route("/v1/metrics", self.metrics, methods=["POST"]),
+        ]
+
+    async def samples(self, request: Request) -> Response:
+        """Our own JSON: an array, or NDJSON."""
+        body = await self._body(request, "identity")
         decoded = decode_json(body, request.headers.get("content-type", "application/json"))
-        decoded = refuse_after(decoded, clock.now_ms() + MAX_AHEAD_MS)
-        tally = await _take(intake, decoded, meter, "json")
+        decoded = refuse_after(decoded, self._latest_ms())
+        tally = await self._intake.take(decoded, "json")
         answer = {
             "received": tally.received,
             "scored": tally.scored,
-            "refused": dict(tally.refused),
+            "held": tally.held,
+            "refused": +tally.refused,
             "rejected": decoded.rejected,
         }
-        status = 400 if decoded.rejected_count and not tally.scored and not tally.refused else 202
+        # A request without one good sample is a mistake of the sender, not a delivery.
+        status = 400 if decoded.rejected_count == tally.received > 0 else 202
         return Response(msgspec.json.encode(answer), status, media_type="application/json")
 
-    async def remote_write(request: Request) -> Response:
-        media, _, parameters = request.headers.get("content-type", "application/x-protobuf").partition(";")
-        if media.strip() != "application/x-protobuf" or "v2" in parameters:
-            raise UnsupportedFormat("Content-Type: expected application/x-protobuf, remote-write 1.0")
-        decoded = remote_write_decoder.decode(await body_of(request, "snappy"))
-        decoded = refuse_after(decoded, clock.now_ms() + MAX_AHEAD_MS)
-        await _take(intake, decoded, meter, "remote_write")
-        if decoded.rejected_count:
-            first = decoded.rejected[0]
-            refused = Invalid(first.field, first.value, first.expected)
-            text = f"{decoded.rejected_count} samples were refused, the others are scored; the first: {refused}"
-            return Response(text, 400, media_type="text/plain")
-        return Response(status_code=204)
+    async def remote_write(self, request: Request) -> Response:
+        """Prometheus remote-write 1.0 and 2.0, told apart by the `proto` of the content type."""
+        if _proto(request.headers.get("content-type", REMOTE_WRITE)) == V2:
+            written = self._v2.decode(await self._body(request, "snappy"), self._latest_ms())
+            await self._intake.take(written.decoded, "remote_write_2")
+            counts = {"Samples": written.samples, "Histograms": written.histograms, "Exemplars": written.exemplars}
+            headers = {_WRITTEN.format(name): str(count) for name, count in counts.items()}
+            return _written(written.decoded, headers)
+        decoded = refuse_after(self._v1.decode(await self._body(request, "snappy")), self._latest_ms())
+        await self._intake.take(decoded, "remote_write")
+        return _written(decoded, {})
 
-    return [
-        Route("/api/v1/samples", _door(samples, 429), methods=["POST"]),
-        Route("/api/v1/write", _door(remote_write, 503), methods=["POST"]),
-    ]
+    async def metrics(self, request: Request) -> Response:
+        """OTLP/HTTP. Every answer is in the form of the request, a refusal as google.rpc.Status."""
+        content_type = request.headers.get("content-type", otlp.PROTOBUF).partition(";")[0].strip().lower()
+        form = otlp.JSON if content_type == otlp.JSON else otlp.PROTOBUF
+        try:
+            body = await self._body(request, "identity")
+            metrics = self._otlp.decode(body, content_type, self._latest_ms())
+            await self._intake.take(metrics.decoded, "otlp")
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except SentinelError as error:
+            _log_refusal(request, error)
+            status = 429 if isinstance(error, Overloaded) else status_of(error)
+            code = {429: otlp.RESOURCE_EXHAUSTED, 503: otlp.UNAVAILABLE}.get(status, otlp.INVALID_ARGUMENT)
+            headers = {name: value for name, value in response_to(error).headers.items() if name == "retry-after"}
+            return Response(otlp.encode_status(code, str(error), form), status, headers, form)
+        return Response(otlp.encode_response(metrics, form), 200, media_type=form)
+
+    async def _body(self, request: Request, default_encoding: str) -> bytes:
+        api = self._settings.api
+        authenticate(request, api.keys, "ingest", self._clock.now_ms())
+        raw = await read_body(request, api.max_body_bytes)
+        encoding = request.headers.get("content-encoding", default_encoding).strip().lower()
+        return decompress(raw, encoding, api.max_decompressed_bytes)
+
+    def _latest_ms(self) -> int:
+        return self._clock.now_ms() + MAX_AHEAD_MS
 
 
-async def _take(intake: Intake, decoded: Decoded, meter: Meter, source: str) -> Tally:
-    tally = Tally(received=len(decoded) + decoded.rejected_count + decoded.stale)
-    tally.refused.update(
-        {reason: count for reason, count in (("malformed", decoded.rejected_count), ("stale", decoded.stale)) if count}
-    )
-    try:
-        await intake.take(decoded, tally)
-    except SentinelError:
-        # The sender sends all of it again, so this delivery counts as refused as far as it was not scored.
-        tally.refused["try_again"] += tally.received - tally.scored - tally.refused.total()
-        raise
-    finally:
-        meter.count(source, tally.received, tally.scored, tally.refused)
-    return tally
+def _proto(content_type: str) -> str:
+    """The message that a remote-write content type names; one without a `proto` is 1.0. Raises UnsupportedFormat."""
+    media, *parameters = (part.strip() for part in content_type.split(";"))
+    named = dict(parameter.partition("=")[::2] for parameter in parameters)
+    proto = named.get("proto", V1).strip('"')
+    if media.lower() != REMOTE_WRITE or proto not in (V1, V2):
+        raise UnsupportedFormat(f"Content-Type: got {content_type[:120]!r}, expected {REMOTE_WRITE};proto={V1} or {V2}")
+    return proto
 
 
-def _door(
-    handler: Callable[[Request], Awaitable[Response]], overloaded: int
-) -> Callable[[Request], Awaitable[Response]]:
-    """The handler with this door's word for overload."""
+def _written(decoded: Decoded, headers: dict[str, str]) -> Response:
+    """204; or 400 with a count and the first reason where samples were refused, for the others are scored."""
+    if not decoded.rejected_count:
+        return Response(status_code=204, headers=headers)
+    first = decoded.rejected[0]
+    reason = Invalid(first.field, first.value, first.expected)
+    text = f"{decoded.rejected_count} samples were refused, the others are scored; the first: {reason}"
+    return Response(text, 400, headers, "text/plain")
+
+
+def _answering(handler: Handler, overloaded: int) -> Handler:
+    """The handler with our errors as answers; `overloaded` is the status that its senders take as "try again"."""
 
     async def door(request: Request) -> Response:
         try:
@@ -182,7 +149,11 @@ def _door(
         except ClientDisconnect:
             return Response(status_code=499)
         except SentinelError as error:
-            log.info("telemetry refused", path=request.url.path, error=type(error).__name__, reason=str(error))
+            _log_refusal(request, error)
             return response_to(error, overloaded=overloaded)
 
     return door
+
+
+def _log_refusal(request: Request, error: SentinelError) -> None:
+    log.info("telemetry refused", path=request.url.path, error=type(error).__name__, reason=str(error))

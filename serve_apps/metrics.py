@@ -1,8 +1,8 @@
-"""Our own metrics. Received = scored + refused for every source: what is missing was lost."""
+"""Our own metrics. Received = scored + held + refused for every source: what is missing was lost."""
 
 from collections.abc import Mapping
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, disable_created_metrics, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,17 +12,16 @@ class Meter:
     """Counters of one replica."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        self._received = Counter(
-            "sentinel_samples_received", "Samples that reached a door", ["source"], registry=self.registry
-        )
-        self._scored = Counter(
-            "sentinel_samples_scored", "Samples that were scored", ["source"], registry=self.registry
-        )
-        self._refused = Counter(
-            "sentinel_samples_refused", "Samples that were refused", ["source", "reason"], registry=self.registry
-        )
 
+        def counter(name: str, meaning: str, *labels: str) -> Counter:
+            return Counter(f"sentinel_samples_{name}", meaning, labels, registry=self.registry)
+
+        self._received = counter("received", "Samples that reached a door", "source")
+        self._scored = counter("scored", "Samples that were scored", "source")
+        self._held = counter("held", "Samples taken that only with a later one make a rate", "source")
+        self._refused = counter("refused", "Samples that were refused", "source", "reason")
         self._events = Counter(
             "sentinel_events",
             "Outside events by what became of them: received = accepted + duplicate + all that is refused",
@@ -30,10 +29,11 @@ class Meter:
             registry=self.registry,
         )
 
-    def count(self, source: str, received: int, scored: int, refused: Mapping[str, int]) -> None:
+    def count(self, source: str, received: int, scored: int, held: int, refused: Mapping[str, int]) -> None:
         """Add one request's samples."""
         self._received.labels(source).inc(received)
         self._scored.labels(source).inc(scored)
+        self._held.labels(source).inc(held)
         for reason, count in refused.items():
             self._refused.labels(source, reason).inc(count)
 

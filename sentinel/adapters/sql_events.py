@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import (
     Column,
-    Connection,
     Identity,
     Index,
     PrimaryKeyConstraint,
@@ -45,7 +44,7 @@ EVENTS = Table(
     sqlite_strict=True,
     sqlite_autoincrement=True,
 )
-_ROWS_A_STATEMENT = 500  # nine parameters a row, and SQLite takes 32,766 of them
+_SETTLED_AT_ONCE = 500  # SQLite takes no more than 32,766 parameters
 _UNREADABLE = "unreadable"  # the kind of what was buried as it came
 
 _Key = tuple[str, str]
@@ -94,8 +93,8 @@ class SqlEventStore:
 
     def settle(self, positions: Sequence[int], at_ms: int, reason: str = "") -> None:
         with self._database.translated(), self._database.engine.begin() as connection:
-            for start in range(0, len(positions), _ROWS_A_STATEMENT):
-                chosen = EVENTS.c.position.in_(positions[start : start + _ROWS_A_STATEMENT])
+            for start in range(0, len(positions), _SETTLED_AT_ONCE):
+                chosen = EVENTS.c.position.in_(positions[start : start + _SETTLED_AT_ONCE])
                 settled = {"settled_at_ms": at_ms, "reason": reason}
                 connection.execute(update(EVENTS).where(chosen, EVENTS.c.settled_at_ms.is_(None)).values(settled))
 
@@ -138,18 +137,13 @@ class SqlEventStore:
 
     def _insert(self, rows: Sequence[Mapping[str, object]]) -> set[_Key]:
         """The keys of those `rows` that were not there."""
-        new: set[_Key] = set()
+        if not rows:
+            return set()
         with self._database.translated(), self._database.engine.begin() as connection:
-            for start in range(0, len(rows), _ROWS_A_STATEMENT):
-                new |= _insert(connection, rows[start : start + _ROWS_A_STATEMENT])
-        return new
-
-
-def _insert(connection: Connection, rows: Sequence[Mapping[str, object]]) -> set[_Key]:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(EVENTS).values(list(rows)).on_conflict_do_nothing()
-    returned = connection.execute(insert.returning(EVENTS.c.source, EVENTS.c.event_id))
-    return {(row.source, row.event_id) for row in returned}
+            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+            insert = dialect.insert(EVENTS).on_conflict_do_nothing()
+            returned = connection.execute(insert.returning(EVENTS.c.source, EVENTS.c.event_id), list(rows))
+            return {(row.source, row.event_id) for row in returned}
 
 
 def _row(event: Event, received_at_ms: int) -> dict[str, object]:

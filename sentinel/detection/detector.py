@@ -15,6 +15,7 @@ from sentinel.detection.config import DetectorConfig
 from sentinel.detection.state import State, restored
 from sentinel.ids import Fingerprint
 from sentinel.telemetry.batch import SampleBatch
+from sentinel.telemetry.series import Series
 
 # A series that has just cried wolf must be further out to be believed again: each anomaly doubles its opening
 # threshold, which comes back halfway every 1400 samples. On the NAB files this removes a third of the anomalies
@@ -72,6 +73,15 @@ class Detector:
     def __len__(self) -> int:
         """How many series are known."""
         return len(self._state)
+
+    def series(self) -> tuple[Series, ...]:
+        """Every series that is known."""
+        return tuple(self._state.series)
+
+    @property
+    def nearly_full(self) -> bool:
+        """Whether new series will soon be refused."""
+        return len(self) >= 0.9 * self._config.max_series
 
     def observe(self, batch: SampleBatch) -> Observation:
         """Score and learn `batch`, each series in increasing time; a late or repeated sample is refused."""

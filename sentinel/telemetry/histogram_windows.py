@@ -202,7 +202,8 @@ def _quantiles(state: NDArray[np.void], live: NDArray[np.bool_]) -> Floats:
         (bucket.sum(axis=1) >= 2) & (bucket & np.isinf(state["bound"])).any(axis=1) & ~np.isnan(gains).any(axis=1)
     )
     rows = np.flatnonzero(complete)
-    order = np.argsort(bounds[rows], axis=1, kind="stable")
+    # What is no bucket goes behind the last one, where it repeats it.
+    order = np.argsort(np.where(bucket, bounds, np.nan)[rows], axis=1)
     found = np.full(len(state), np.nan)
     found[rows] = quantile(
         QUANTILE, np.take_along_axis(bounds[rows], order, 1), np.take_along_axis(gains[rows], order, 1)

@@ -46,6 +46,11 @@ class Interner:
     def __len__(self) -> int:
         return len(self._series)
 
+    @property
+    def nearly_full(self) -> bool:
+        """Whether new series will soon be refused."""
+        return len(self) >= 0.9 * self._max_series
+
     def split(self, decoded: Decoded) -> Split:
         """One batch for each partition that has samples; `new_series` holds what was not described there before.
 

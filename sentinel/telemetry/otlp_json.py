@@ -20,7 +20,7 @@ from sentinel.telemetry.otlp_rows import (
     texts,
 )
 
-MAX_OBJECTS = 1_000_000  # each takes far more memory than the two characters it may be written in
+MAX_OBJECTS = 400_000  # each takes far more memory than the two characters it may be written in
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]

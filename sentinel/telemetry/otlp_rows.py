@@ -11,6 +11,7 @@ The rules are those of opentelemetry-proto, metrics/v1/metrics.proto. What a poi
 """
 
 import math
+from array import array
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -67,7 +68,7 @@ class Stream:
     resource: Mapping[str, str]
     flavour: Flavour
     single: dict[Hashable, int] = field(default_factory=dict)
-    several: dict[Hashable, list[int]] = field(default_factory=dict)
+    several: dict[Hashable, "array[int]"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +190,13 @@ class Points:
         named = (point.attributes, made)
         series = stream.several.get(named)
         if series is None:
-            series = stream.several[named] = [
-                self._series(stream, labels, ending, made.kind) for ending, labels in made.names(point.labels())
-            ]
+            told = made.names(point.labels())
+            series = array("q", [self._series(stream, labels, ending, made.kind) for ending, labels in told])
+            stream.several[named] = series
             self.remembered += 1
         if not all(map(math.isfinite, values)):
             real = [position for position, value in enumerate(values) if math.isfinite(value)]
-            series, values = [series[position] for position in real], [values[position] for position in real]
+            series, values = array("q", [series[each] for each in real]), [values[each] for each in real]
         self.rows.add_several(series, point.place, point.at_ns // NS_PER_MS, values)
 
 

@@ -19,6 +19,7 @@ from sentinel.telemetry.series import Series
 MAX_GAP_MS = 3_600_000  # a rate over a longer silence would hide what happened in it
 LATE, SERIES_LIMIT = "late", "series_limit"
 
+_GAUGE, _BUCKET = int(Reading.GAUGE), int(Reading.BUCKET)
 _NEVER_MS = -1
 _SPAN_MS = 1 << 42  # more than any time a decoder lets through, and times 2**20 samples still an int64
 _ROW = np.dtype([("reading", "u1"), ("member", "<i8"), ("last", "<f8"), ("last_ms", "<i8")])
@@ -96,19 +97,21 @@ class RateKeeper:
         """What of `batch` is to be scored. Times are from 0 to 2**42 ms and values finite, as decoders see to."""
         over = self.describe(batch.new_series.values())
         rows = self._look_up(batch.series_ids)
-        known = rows >= 0
         reading = self._rows["reading"][rows]
-        gauges = known & (reading == Reading.GAUGE)
+        known = rows >= 0
+        whole = bool(known.all())
+        gauges = (reading == _GAUGE) & known
         self._rows["last_ms"][rows[gauges]] = batch.timestamps_ms[gauges]
         if gauges.all():
             return Rated(batch=batch, derived=_NONE)
-        limited = ~known & np.isin(batch.series_ids, np.fromiter(over, np.uint64, len(over)))
-        unknown = ~known & ~limited
         values = batch.values.copy()
         scored = gauges.copy()
         counters = np.flatnonzero(known & ~gauges)
         late, derived = self._count(rows, batch.timestamps_ms, values, scored, counters)
-        refused = {LATE: late, SERIES_LIMIT: int(limited.sum())}
+        held = len(counters) - late - int(np.count_nonzero(scored[counters]))
+        limited = _NOWHERE if whole else ~known & np.isin(batch.series_ids, np.fromiter(over, np.uint64, len(over)))
+        unknown = _NOWHERE if whole else np.flatnonzero(~known & ~limited)
+        refused = {LATE: late, SERIES_LIMIT: int(np.count_nonzero(limited))}
         return Rated(
             batch=SampleBatch(
                 batch.series_ids[scored],
@@ -117,10 +120,10 @@ class RateKeeper:
                 {key: each for key, each in batch.new_series.items() if self._is_scored(key)},
             ),
             derived=_as_batch(derived),
-            held=len(counters) - late - int(scored[counters].sum()),
+            held=held,
             refused={reason: count for reason, count in refused.items() if count},
-            unknown=tuple(np.unique(batch.series_ids[unknown]).tolist()),
-            unknown_samples=int(unknown.sum()),
+            unknown=tuple(np.unique(batch.series_ids[unknown]).tolist()) if len(unknown) else (),
+            unknown_samples=len(unknown),
         )
 
     def retire(self, before_ms: int) -> int:
@@ -145,34 +148,37 @@ class RateKeeper:
         counters: Longs,
     ) -> tuple[int, list[Derived]]:
         """Turn the values at `counters` into rates and mark those that are, in place; late samples, and what else."""
-        # By series, and within one in the order of the batch; each segment of `row` is one series.
+        # By series, and within one in the order of the batch: equal rows stand together, the newest last.
         at = counters[np.argsort(rows[counters], kind="stable")]
         row, time, value = rows[at], at_ms[at], values[at]
         fresh = _increasing(row, time, self._rows["last_ms"])
         late = len(at) - int(np.count_nonzero(fresh))
-        at, row, time, value = at[fresh], row[fresh], time[fresh], value[fresh]
+        if late:
+            at, row, time, value = at[fresh], row[fresh], time[fresh], value[fresh]
         if not len(at):
             return late, []
-        first = np.diff(row, prepend=-1) != 0
+        first = _begins(row)
         state = self._rows[row]
-        before = np.where(first, state["last"], np.roll(value, 1))
-        before_ms = np.where(first, state["last_ms"], np.roll(time, 1))
+        before, before_ms = state["last"], state["last_ms"]
+        again = np.flatnonzero(~first)
+        before[again], before_ms[again] = value[again - 1], time[again - 1]
         with np.errstate(over="ignore", invalid="ignore"):
-            gain = value - before
-            rate = gain / (time - before_ms) * 1000.0
-        continues = (before_ms != _NEVER_MS) & (gain >= 0) & (time - before_ms <= self._max_gap_ms) & np.isfinite(rate)
-        last = np.flatnonzero(np.diff(row, append=-1))
-        self._rows["last"][row[last]] = value[last]
-        self._rows["last_ms"][row[last]] = time[last]
+            gain, gap = value - before, time - before_ms
+            rate = gain / gap * 1000.0
+        continues = (before_ms != _NEVER_MS) & (gain >= 0) & (gap <= self._max_gap_ms) & np.isfinite(rate)
+        # Of equal rows the last is written last, and is the one that stays.
+        self._rows["last"][row] = value
+        self._rows["last_ms"][row] = time
         values[at] = rate
-        scored[at] = continues & (state["reading"] != Reading.BUCKET)
+        scored[at] = continues & (state["reading"] != _BUCKET)
         inside = np.flatnonzero(state["member"] >= 0)
-        derived = self._windows.feed(state["member"][inside], time[inside], value[inside], ~continues[inside])
-        return late, derived
+        if not len(inside):
+            return late, []
+        return late, self._windows.feed(state["member"][inside], time[inside], value[inside], ~continues[inside])
 
     def _is_scored(self, series_id: int) -> bool:
         row = self._by_id.get(series_id)
-        return row is not None and int(self._rows["reading"][row]) != Reading.BUCKET
+        return row is not None and int(self._rows["reading"][row]) != _BUCKET
 
     def _look_up(self, series_ids: NDArray[np.uint64]) -> Longs:
         if not len(self):
@@ -199,12 +205,20 @@ class RateKeeper:
 
 def _increasing(row: Longs, time: Longs, last_ms: Longs) -> NDArray[np.bool_]:
     """Which samples are later than every one of their series before them, bool[n]; equal rows stand together."""
-    lift = np.cumsum(np.diff(row, prepend=-1) != 0) * _SPAN_MS
+    lift = np.cumsum(_begins(row)) * _SPAN_MS
     known = last_ms[row] + lift
     top = np.maximum.accumulate(np.maximum(time + lift, known))
-    before = np.concatenate((known[:1], np.maximum(top[:-1], known[1:])))
+    before = known.copy()
+    np.maximum(top[:-1], known[1:], out=before[1:])
     later: NDArray[np.bool_] = time + lift > before
     return later
+
+
+def _begins(row: Longs) -> NDArray[np.bool_]:
+    """Where in sorted rows each row begins, bool[n]."""
+    begins = np.ones(len(row), np.bool_)
+    np.not_equal(row[1:], row[:-1], out=begins[1:])
+    return begins
 
 
 def _as_batch(derived: list[Derived]) -> SampleBatch:
@@ -219,4 +233,5 @@ def _as_batch(derived: list[Derived]) -> SampleBatch:
     )
 
 
+_NOWHERE = np.empty(0, np.int64)
 _NONE = SampleBatch(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.float64))

@@ -112,9 +112,8 @@ class RemoteWriteV2Decoder:
         names[of_symbol] = self._numbered(refs, taken.symbols)
         blob, known = names.tobytes(), self._series.get
         cuts = [0, *(4 * ends).tolist()]
-        found = [known(blob[begin:end]) for begin, end in pairwise(cuts)]
         # A series that is not of the shape was given no references, and nothing is known by a type alone.
-        numbers = np.array([-1 if number is None else number for number in found], np.int64)
+        numbers = np.array([known(blob[begin:end], -1) for begin, end in pairwise(cuts)], np.int64)
         at = np.flatnonzero(numbers >= 0)
         taken.rows.extend(numbers[at], at, shape.at_ms[at], shape.values[at])
         taken.samples += len(at)

@@ -63,12 +63,12 @@ class Rows:
         times.append(at_ms)
         self._few_values.append(value)
 
-    def add_several(self, several: Sequence[int], place: int, at_ms: int, several_values: Sequence[float]) -> None:
-        """One sample each of several series, from one item of the body."""
+    def add_several(self, several: "array[int]", place: int, at_ms: int, several_values: Sequence[float]) -> None:
+        """One sample each of several series, numbers as array("q"), from one item of the body."""
         numbers, places, times = self._few
         numbers.extend(several)
-        places.extend([place] * len(several))
-        times.extend([at_ms] * len(several))
+        places.extend(array("q", (place,)) * len(several))
+        times.extend(array("q", (at_ms,)) * len(several))
         self._few_values.extend(several_values)
 
     def extend(

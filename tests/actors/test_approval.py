@@ -80,7 +80,11 @@ async def test_a_plan_that_helped_and_left_something_wrong_is_for_people(rig: Ri
         f.VerificationStarted(plan_id=pid),
         f.PlanSucceeded(plan_id=pid, reason="gone"),
     )
-    await settled(rig, rig.approval())
+    stage = rig.approval()
+    await settled(rig, stage)
+    assert (await rig.incident()).state is IncidentState.OPEN, "it has as long as the verification had"
+    rig.clock.advance(120)
+    await settled(rig, stage)
     assert (await rig.incident()).state is IncidentState.ESCALATED
     assert len((await rig.incident()).plans) == 1
 

@@ -1,8 +1,10 @@
 """The doors of outside events: status codes as in DESIGN's table, counts that add up, and nothing lost after a 2xx."""
 
+import gzip
+import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -157,8 +159,6 @@ async def test_a_body_that_is_too_large_is_a_413(door: Door, path: str) -> None:
 
 
 async def test_a_compressed_bomb_is_a_413(door: Door) -> None:
-    import gzip
-
     bomb = gzip.compress(b" " * (33 * 1024 * 1024))
     assert (await door.post(WEBHOOK, bomb, content_encoding="gzip")).status_code == 413
     assert (await door.post(WEBHOOK, gzip.compress(webhook(alert())), content_encoding="gzip")).status_code == 200
@@ -351,14 +351,12 @@ async def test_a_certificate_that_cannot_be_fetched_is_a_503(door: Door) -> None
 
 
 @pytest.fixture
-def keys() -> Iterator[Settings]:
-    import hashlib
-
+def keys() -> Settings:
     made = tuple(
         ApiKey(name=name, sha256=hashlib.sha256(name.encode()).hexdigest(), scopes=(scope,))
         for name, scope in (("sender", "ingest"), ("reader", "read"))
     )
-    yield Settings(api=Api(keys=made))
+    return Settings(api=Api(keys=made))
 
 
 async def test_each_door_asks_for_its_scope(keys: Settings) -> None:

@@ -1,0 +1,116 @@
+"""Decoded samples -> detection actors, and what became of each of them."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+from sentinel.errors import SentinelError, Unavailable
+from sentinel.telemetry.batch import MAX_PACKED_SAMPLES, SampleBatch, joined
+from sentinel.telemetry.decoded import Decoded
+from sentinel.telemetry.interning import Interner
+from serve_apps.lanes import Lane, Scorer
+from serve_apps.metrics import Meter
+
+_SPLITS_BETWEEN_RETIREMENTS = 1000
+_RETIRE_AFTER_MS = 6 * 3_600_000
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of one request's samples: received = scored + held + the refused.
+
+    held: taken without a score, as the first value of a counter, which only the next one turns into a rate.
+    """
+
+    received: int = 0
+    scored: int = 0
+    held: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+class Intake:
+    """Soft state: which series each actor was told of, and the lanes to the actors."""
+
+    def __init__(self, scorer: Scorer, interner: Interner, meter: Meter) -> None:
+        self._scorer = scorer
+        self._interner = interner
+        self._meter = meter
+        self._lanes: dict[int, Lane] = {}
+        self._splits = 0
+        self._newest_ms = 0
+
+    async def take(self, decoded: Decoded, source: str) -> Tally:
+        """Have every good sample scored, and count all of them.
+
+        Raises what the first failing actor raised, and Overloaded where a lane is full; sending all of it again is
+        harmless, for a series takes each time once.
+        """
+        tally = Tally(received=len(decoded) + decoded.rejected_count + decoded.stale)
+        tally.refused.update(malformed=decoded.rejected_count, stale=decoded.stale)
+        try:
+            await self._take(decoded, tally)
+        except SentinelError:
+            # The sender sends all of it again, so this delivery counts as refused as far as nothing came of it.
+            tally.refused["try_again"] += tally.received - tally.scored - tally.held - tally.refused.total()
+            raise
+        finally:
+            self._meter.count(source, tally.received, tally.scored, tally.held, +tally.refused)
+        return tally
+
+    async def _take(self, decoded: Decoded, tally: Tally) -> None:
+        self._retire_now_and_then(decoded)
+        split = self._interner.split(decoded)
+        tally.refused["series_limit"] += split.over_limit
+        by_actor: dict[int, list[SampleBatch]] = {}
+        for partition, batch in split.batches.items():
+            by_actor.setdefault(self._scorer.actor_of(partition), []).append(batch)
+        parts = [(actor, part) for actor, batches in by_actor.items() for part in _parts(joined(batches))]
+        results = await asyncio.gather(
+            *(self._score(actor, part, tally) for actor, part in parts), return_exceptions=True
+        )
+        failed = next((result for result in results if isinstance(result, BaseException)), None)
+        if failed is not None:
+            # Labels that were on their way may not have arrived: every series of these parts is described anew.
+            for partition in split.batches:
+                self._interner.forget(partition)
+            raise failed
+
+    async def _score(self, actor: int, part: SampleBatch, tally: Tally) -> None:
+        lane = self._lanes.setdefault(actor, Lane(self._scorer, actor))
+        answers = [await lane.score(part.pack())]
+        if answers[0].unknown:
+            # The actor forgot some series, as after a restart: send theirs once more, with their labels.
+            again = replace(part.only(answers[0].unknown), new_series=self._interner.describe(answers[0].unknown))
+            answers.append(await lane.score(again.pack()))
+        for answer in answers:
+            tally.scored += answer.scored
+            tally.held += answer.held
+            tally.refused.update(answer.refused)
+        if answers[-1].unknown:
+            raise Unavailable("detection does not know series that were just described to it")
+
+    def _retire_now_and_then(self, decoded: Decoded) -> None:
+        """Pods come and go; without this their series would fill the limit for ever.
+
+        Only where room is short: a history that is replayed is long past from its first sample to its last.
+        """
+        self._splits += 1
+        if len(decoded):
+            self._newest_ms = max(self._newest_ms, int(decoded.timestamps_ms.max()))
+        if self._splits % _SPLITS_BETWEEN_RETIREMENTS == 0 and self._interner.nearly_full:
+            self._interner.retire(self._newest_ms - _RETIRE_AFTER_MS)
+
+
+def _parts(batch: SampleBatch) -> list[SampleBatch]:
+    """The batch in pieces of one actor call each; the first carries the new series."""
+    if len(batch) <= MAX_PACKED_SAMPLES:
+        return [batch]
+    return [
+        SampleBatch(
+            series_ids=batch.series_ids[start : start + MAX_PACKED_SAMPLES],
+            timestamps_ms=batch.timestamps_ms[start : start + MAX_PACKED_SAMPLES],
+            values=batch.values[start : start + MAX_PACKED_SAMPLES],
+            new_series=batch.new_series if start == 0 else {},
+        )
+        for start in range(0, len(batch), MAX_PACKED_SAMPLES)
+    ]

@@ -1,0 +1,99 @@
+"""Each actor is killed between the question and the answer, and the plan is carried out all the same: once."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from sentinel.cli.story import Story
+from sentinel.errors import Overloaded, Unavailable
+from tests.chaos.running import System, running, waited
+
+# By turns, so that the detector is as wide awake at the last fault as at the first.
+FAULTS = {
+    "journal": ("memory_leak", "storage"),
+    "detection": ("memory_leak", "search"),
+    "correlation": ("traffic_surge", "payments"),
+    "approval": ("memory_leak", "storage"),
+    "execution": ("memory_leak", "search"),
+}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with running(tmp_path_factory.mktemp("chaos")) as system:
+        system.story("memory_leak", "storage").learned()
+        yield system
+
+
+@pytest.fixture(autouse=True)
+def calm(shop: System) -> Iterator[None]:
+    yield
+    shop.calm()
+
+
+def asked(shop: System, fault: str, service: str) -> Story:
+    """A fault, as far as the question in Slack."""
+    story = shop.story(fault, service)
+    story.injected()
+    story.detected()
+    story.asked()
+    return story
+
+
+def clicked(story: Story) -> None:
+    """A person clicks, is told that it did not count while a part was away, and clicks again."""
+
+    assert story._click() == 200, "Slack is answered whatever is away"
+
+    def decided() -> bool | None:
+        with contextlib.suppress(Overloaded, Unavailable):  # the API says so while a part is away
+            if story._decided() is not None:
+                return True
+            story._click()
+        return None
+
+    waited(decided, 60, "a decision", every_s=2.0)
+    assert [verdict["principal"]["name"] for verdict in story._plan()["verdicts"]] == ["Ann Arbor"]
+
+
+def effects(story: Story) -> Counter[str]:
+    """What the plan's steps are on AWS."""
+    operations = {
+        "ec2.stop_instance": "StopInstances",
+        "ec2.start_instance": "StartInstances",
+        "ecs.scale_service": "UpdateService",
+    }
+    steps = story._plan()["plan"]["steps"]
+    return Counter(f"{operations[step['action']]} {step['target'].rpartition('/')[2]}" for step in steps)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("actor", FAULTS)
+def test_a_killed_actor_costs_nothing(shop: System, actor: str) -> None:
+    before = Counter(shop.aws_calls())
+    story = asked(shop, *FAULTS[actor])
+    killed = shop.kill(actor)
+    clicked(story)
+    shop.back(actor, killed)
+    story.executed()
+    story.resolved()
+    assert Counter(shop.aws_calls()) - before == effects(story)
+    story.told()
+    story.audited()
+
+
+@pytest.mark.timeout(180)
+def test_an_executor_killed_in_the_middle_of_a_step_does_it_once(shop: System) -> None:
+    before = Counter(shop.aws_calls())
+    story = asked(shop, "memory_leak", "storage")
+    clicked(story)
+    waited(lambda: Counter(shop.aws_calls()) - before or None, 30, "the first call")
+    shop.kill("execution")
+    story.executed()
+    story.resolved()
+    assert Counter(shop.aws_calls()) - before == effects(story)
+    kinds = [entry["kind"] for entry in shop.client.get(f"/api/v1/incidents/{story.incident_id}")["timeline"]]
+    assert kinds.count("execution_resumed") >= 1
+    story.audited()
