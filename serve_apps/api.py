@@ -1,11 +1,16 @@
 """The small API: incidents, decisions, audit and health."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, Security
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
 from actors.api import Approval, Journal
 from sentinel.clock import Clock
@@ -15,6 +20,11 @@ from sentinel.incidents.nouns import IncidentState, Principal
 from sentinel.settings import Settings
 from serve_apps import schemas
 from serve_apps.auth import Scope, authenticate
+from serve_apps.errors import documented
+from serve_apps.ingest import read_body
+
+MAX_BODY_BYTES = 64 * 1024  # a decision with the longest reason takes a tenth
+_BEARER = HTTPBearer(auto_error=False, description="A token whose SHA-256 is in api.keys; not asked for without keys")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,20 +40,45 @@ class Backend:
 def caller(settings: Settings, scope: Scope, clock: Clock) -> Callable[[Request], Principal]:
     """A FastAPI dependency: the principal that calls, who must have `scope`."""
 
-    def principal(request: Request) -> Principal:
+    # The scheme is declared for the reader of OpenAPI; `authenticate` reads the header itself.
+    def principal(request: Request, _declared: Annotated[object, Security(_BEARER)]) -> Principal:
         return authenticate(request, settings.api.keys, scope, clock.now_ms())
 
     return principal
 
 
+class BoundedRoute(APIRoute):
+    """Refuses a body over MAX_BODY_BYTES while it streams: FastAPI by itself would hold whatever is sent."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def bounded(request: Request) -> Response:
+            try:
+                body = await read_body(request, MAX_BODY_BYTES)
+            except ClientDisconnect:
+                return Response(status_code=499)
+
+            async def again() -> Message:
+                return {"type": "http.request", "body": body, "more_body": False}
+
+            return await handle(Request(request.scope, again))
+
+        return bounded
+
+
 def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRouter:
     """Routes of DESIGN.md section 6 that are not telemetry."""
-    router = APIRouter()
+    router = APIRouter(route_class=BoundedRoute)
+    refusals = documented(401, 403, 503)
+    decisions = documented(400, 401, 403, 404, 409, 413, 503)
     reader = Depends(caller(settings, "read", clock))
     Approver = Annotated[Principal, Depends(caller(settings, "approve", clock))]
     Operator = Annotated[Principal, Depends(caller(settings, "operate", clock))]
 
-    @router.get("/api/v1/incidents", dependencies=[reader], tags=["incidents"])
+    @router.get(
+        "/api/v1/incidents", dependencies=[reader], tags=["incidents"], responses={**documented(400), **refusals}
+    )
     async def list_incidents(
         state: IncidentState | None = None,
         service: str | None = None,
@@ -56,7 +91,12 @@ def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRoute
         more = len(found) > limit
         return schemas.IncidentPage(incidents=found[:limit], next=found[limit - 1].id if more else None)
 
-    @router.get("/api/v1/incidents/{incident_id}", dependencies=[reader], tags=["incidents"])
+    @router.get(
+        "/api/v1/incidents/{incident_id}",
+        dependencies=[reader],
+        tags=["incidents"],
+        responses={**documented(404), **refusals},
+    )
     async def show_incident(incident_id: str) -> schemas.IncidentDetail:
         """One incident whole: alerts, suspects, similar, plan, verdicts, steps and timeline."""
         incident = await backend.journal.incident(IncidentId(incident_id))
@@ -67,14 +107,14 @@ def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRoute
             incident=incident, timeline=[schemas.TimelineEntry.of(entry) for entry in entries]
         )
 
-    @router.post("/api/v1/incidents/{incident_id}/{verb}", tags=["incidents"])
+    @router.post("/api/v1/incidents/{incident_id}/{verb}", tags=["incidents"], responses=decisions)
     async def close_incident(
         incident_id: str, verb: Literal["resolve", "escalate"], body: schemas.Reason, principal: Operator
     ) -> schemas.Answer:
         """Resolve or escalate an incident by hand; refused while a plan is live."""
         return schemas.Answer(answer=await backend.approval.close(incident_id, verb, principal, body.reason))
 
-    @router.post("/api/v1/plans/{plan_id}/{verb}", tags=["plans"])
+    @router.post("/api/v1/plans/{plan_id}/{verb}", tags=["plans"], responses=decisions)
     async def decide_plan(
         plan_id: str,
         verb: Literal["approve", "reject", "cancel", "abort"],
@@ -89,7 +129,7 @@ def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRoute
             answer = await backend.approval.decide(plan_id, body.digest, verb, principal, body.reason, evidence)
         return schemas.Answer(answer=answer)
 
-    @router.get("/api/v1/audit", dependencies=[reader], tags=["audit"])
+    @router.get("/api/v1/audit", dependencies=[reader], tags=["audit"], responses=refusals)
     async def audit() -> schemas.AuditReport:
         """Check the hash chain of every incident."""
         breaks = await backend.journal.audit()
@@ -105,7 +145,7 @@ def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRoute
         """Every part, whether or not it is well."""
         return await _health(backend)
 
-    @router.get("/health/ready", tags=["health"])
+    @router.get("/health/ready", tags=["health"], responses={503: {"model": schemas.Health}})
     async def ready(response: Response) -> schemas.Health:
         """200 when every actor answers, else 503."""
         report = await _health(backend)
@@ -113,6 +153,19 @@ def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRoute
         return report
 
     return router
+
+
+def describe(door: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of `door` without what FastAPI adds of its own accord: our word for a bad request is 400."""
+    document = get_openapi(
+        title=door.title, version=door.version, description=door.description, routes=door.router.routes
+    )
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+    return document
 
 
 async def _health(backend: Backend) -> schemas.Health:

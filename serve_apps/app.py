@@ -5,29 +5,31 @@ that the actors behind it run: so whoever deploys the application gets the whole
 """
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from ray import serve
 from ray.serve.context import _get_global_client
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from actors import handles, wiring
+from actors.api import Events
 from sentinel import logs
-from sentinel.clock import SystemClock
+from sentinel.clock import Clock, SystemClock
 from sentinel.errors import SentinelError
 from sentinel.settings import Settings
 from sentinel.settings_loader import load
 from sentinel.telemetry.interning import Interner
 from serve_apps import errors
-from serve_apps.api import Backend, build_router
+from serve_apps.api import Backend, build_router, describe
 from serve_apps.auth import check_exposure
 from serve_apps.events import event_routes
 from serve_apps.ingest import Telemetry
 from serve_apps.intake import Intake
+from serve_apps.lanes import Scorer
 from serve_apps.metrics import Meter
 from serve_apps.slack import slack_routes
 
@@ -35,9 +37,19 @@ APP_NAME = "sentinel"
 _DESCRIPTION = "Telemetry in, incidents out, and plans that run only when people agree."
 
 
-def build_door(settings: Settings) -> FastAPI:
-    """The whole HTTP door over actor handles."""
-    namespace, clock, meter = settings.ray.namespace, SystemClock(), Meter()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """What stands behind the door."""
+
+    backend: Backend
+    events: Events
+    scorer: Scorer
+    clock: Clock
+
+
+def on_ray(settings: Settings) -> Behind:
+    """The actors of a running system."""
+    namespace = settings.ray.namespace
     journal, approval = handles.JournalHandle(namespace), handles.ApprovalHandle(namespace)
     correlation, detectors = handles.CorrelationHandle(namespace), wiring.detectors(settings)
 
@@ -63,40 +75,37 @@ def build_door(settings: Settings) -> FastAPI:
         },
         notes=notes,
     )
+    return Behind(backend=backend, events=journal, scorer=detectors, clock=SystemClock())
+
+
+def build_door(settings: Settings, behind: Behind) -> FastAPI:
+    """The whole HTTP door before what stands behind it."""
+    backend, events, clock, meter = behind.backend, behind.events, behind.clock, Meter()
     door = FastAPI(title="Sentinel", version="0.1.0", description=_DESCRIPTION)
     door.include_router(build_router(settings, backend, clock))
     detection = settings.detection
     interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series)
-    door.router.routes.extend(Telemetry(settings, Intake(detectors, interner, meter), clock).routes())
-    door.router.routes.extend(event_routes(settings, journal, wiring.alarms(settings, journal, clock), meter, clock))
+    door.router.routes.extend(Telemetry(settings, Intake(behind.scorer, interner, meter), clock).routes())
+    door.router.routes.extend(event_routes(settings, events, wiring.alarms(settings, events, clock), meter, clock))
     door.router.routes.append(meter.route())
     if settings.slack.active:
         token = settings.slack.bot_token
         door.router.routes.extend(
             slack_routes(
                 verify=wiring.slack_verifier(settings),
-                decisions=approval,
+                decisions=backend.approval,
                 clock=clock,
                 api_url=settings.slack.api_url,
                 bot_token=token.get_secret_value() if token else "",
                 team_id=settings.slack.team_id,
             )
         )
+    door.openapi_schema = describe(door)
     door.add_exception_handler(SentinelError, errors.handle)
-    door.add_exception_handler(RequestValidationError, _explain)
+    door.add_exception_handler(RequestValidationError, errors.explain)
+    door.add_exception_handler(HTTPException, errors.handle_http)
     door.add_exception_handler(Exception, errors.handle_unforeseen)
     return door
-
-
-async def _explain(request: Request, error: Exception) -> Response:
-    """A request that does not fit its schema: one line that names field, value and what was expected."""
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    shown = repr(first.get("input"))
-    shown = shown if len(shown) <= 120 else shown[:117] + "..."
-    text = f"{where}: got {shown}, expected {first['msg'][0].lower()}{first['msg'][1:]}"
-    return JSONResponse({"error": text, "next_step": "do_not_retry", "field": where}, 400)
 
 
 def listens_on() -> str:
@@ -117,7 +126,7 @@ class Door:
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Ray Serve asks for the ASGI application here, once the replica is made."""
-        return build_door(self._settings)
+        return build_door(self._settings, on_ray(self._settings))
 
 
 def build(settings: Settings | None = None) -> serve.Application:

@@ -24,6 +24,7 @@ from serve_apps.intake import Intake
 MAX_AHEAD_MS = 600_000  # a sender's clock may be this far ahead of ours
 REMOTE_WRITE = "application/x-protobuf"
 V1, V2 = "prometheus.WriteRequest", "io.prometheus.write.v2.Request"
+_MOST_DIGITS = 18
 _WRITTEN = "X-Prometheus-Remote-Write-{}-Written"
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -33,7 +34,9 @@ log = structlog.get_logger(__name__)
 async def read_body(request: Request, limit: int) -> bytes:
     """The body, counted while it streams. Raises TooLarge as soon as it is over `limit` bytes."""
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    # By length first: text of thousands of digits is no number to Python.
+    if declared.isdecimal() and (len(declared) > _MOST_DIGITS or int(declared) > limit):
+        declared = declared[:_MOST_DIGITS]
         raise TooLarge(f"body: {declared} bytes, at most {limit} are taken (api.max_body_bytes)")
     chunks, size = [], 0
     async for chunk in request.stream():

@@ -20,7 +20,9 @@ from sentinel.telemetry.otlp_rows import (
     texts,
 )
 
-MAX_OBJECTS = 400_000  # each takes far more memory than the two characters it may be written in
+# Each takes far more memory than the two characters it may be written in; ordinary bodies have some 50 characters to
+# an object and 30 to a comma.
+MAX_OBJECTS, MAX_COMMAS = 400_000, 1_000_000
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -139,10 +141,10 @@ _raws = msgspec.json.Decoder(list[msgspec.Raw])
 def read_json(body: bytes, points: Points, stream_of: StreamOf) -> None:
     """Give `points` every data point of an ExportMetricsServiceRequest in JSON.
 
-    Raises Invalid if the body is none, TooLarge if it has over MAX_OBJECTS objects.
+    Raises Invalid if the body is none, TooLarge if it has over MAX_OBJECTS objects or MAX_COMMAS items.
     """
-    if body.count(b"{") > MAX_OBJECTS:
-        raise TooLarge(f"body: over {MAX_OBJECTS} objects")
+    if body.count(b"{") > MAX_OBJECTS or body.count(b",") > MAX_COMMAS:
+        raise TooLarge(f"body: over {MAX_OBJECTS} objects or {MAX_COMMAS} items; send fewer points at a time")
     try:
         for within in _request.decode(body).resource_metrics:
             written = bytes(within.resource)

@@ -1,7 +1,7 @@
 """OpenTelemetry metrics in protobuf.
 
-Field numbers are those of open-telemetry/opentelemetry-proto, collector/metrics/v1 and metrics/v1. What repeats stays
-bytes at each level: a bad data point is then refused alone, and a gauge or sum begins with its times and value at
+Field numbers are those of open-telemetry/opentelemetry-proto, collector/metrics/v1 and metrics/v1. Metrics and their
+points stay bytes: a bad point is then refused alone, and a gauge or sum begins with its times and value at
 fixed distances, followed by attributes that were parsed the first time they came.
 """
 
@@ -28,12 +28,16 @@ from sentinel.telemetry.otlp_rows import (
 )
 from sentinel.telemetry.wire import MAX_ITEM_BYTES, DecodeError, bounded, declare
 
+# A metric is copied a few times while it is read, unlike the body that it came in.
+MAX_METRIC_BYTES = 4 * 1024 * 1024
+
+_RESOURCE_METRICS, _SCOPE_METRICS = 1, 2  # fields of the request, and of those
 _POINT = ("fixed64 start_time_unix_nano = 2", "fixed64 time_unix_nano = 3")
 _MESSAGES = declare(
     "sentinel.otlp",
     {
-        "Request": ("repeated bytes resource_metrics = 1",),
-        "ResourceMetrics": ("bytes resource = 1", "repeated bytes scope_metrics = 2"),
+        "Request": ("repeated ResourceMetrics resource_metrics = 1",),
+        "ResourceMetrics": ("bytes resource = 1", "repeated ScopeMetrics scope_metrics = 2"),
         "Resource": ("repeated KeyValue attributes = 1",),
         "ScopeMetrics": ("repeated bytes metrics = 2",),
         "Metric": (
@@ -90,8 +94,7 @@ _MESSAGES = declare(
         "Quantile": ("double quantile = 1", "double value = 2"),
     },
 )
-_Request, _ResourceMetrics, _Resource = (_MESSAGES[name] for name in ("Request", "ResourceMetrics", "Resource"))
-_ScopeMetrics, _Metric, _Data = (_MESSAGES[name] for name in ("ScopeMetrics", "Metric", "Data"))
+_Request, _Resource, _Metric, _Data = (_MESSAGES[name] for name in ("Request", "Resource", "Metric", "Data"))
 _Number, _Histogram, _Exponential = (_MESSAGES[name] for name in ("Number", "Histogram", "Exponential"))
 _Summary, _KeyValue = _MESSAGES["Summary"], _MESSAGES["KeyValue"]
 
@@ -110,33 +113,35 @@ def read_protobuf(body: bytes, points: Points, stream_of: StreamOf) -> None:
     """
     fast = _Fast()
     try:
-        for raw in _Request.FromString(bounded(body)).resource_metrics:
-            _read_resource(raw, points, stream_of, fast)
+        for within in _Request.FromString(bounded(body, inside=(_RESOURCE_METRICS, _SCOPE_METRICS))).resource_metrics:
+            if len(within.resource) > MAX_ITEM_BYTES:
+                raise TooLarge(f"resource: {len(within.resource)} bytes, at most {MAX_ITEM_BYTES} are taken")
+            labels = resource_labels(_pairs(_Resource.FromString(within.resource).attributes))
+            for scope in within.scope_metrics:
+                for raw in scope.metrics:
+                    _read_metric(raw, within.resource, labels, points, stream_of, fast)
     except DecodeError:
         raise Invalid("body", body[:16], "an ExportMetricsServiceRequest") from None
     for place, raw, stream in fast.finish(points):
         _take("number", raw, stream, place, points)
 
 
-def _read_resource(raw: bytes, points: Points, stream_of: StreamOf, fast: "_Fast") -> None:
-    within = _ResourceMetrics.FromString(bounded(raw))
-    if len(within.resource) > MAX_ITEM_BYTES:
-        raise TooLarge(f"resource: {len(within.resource)} bytes, at most {MAX_ITEM_BYTES} are taken")
-    labels = resource_labels(_pairs(_Resource.FromString(within.resource).attributes))
-    for scope in within.scope_metrics:
-        for each in _ScopeMetrics.FromString(bounded(scope)).metrics:
-            metric = _Metric.FromString(each)
-            form = metric.WhichOneof("choice")
-            if form is None:
-                continue
-            data = _Data.FromString(bounded(getattr(metric, form)))
-            flavour = Flavour.of(form, data.aggregation_temporality, data.is_monotonic)
-            stream = stream_of(within.resource, metric.name, flavour, labels)
-            if form in ("gauge", "sum"):
-                fast.add(list(data.data_points), stream, points)
-            else:
-                for place, point in enumerate(data.data_points, start=points.places(len(data.data_points))):
-                    _take(form, point, stream, place, points)
+def _read_metric(
+    raw: bytes, resource: bytes, labels: dict[str, str], points: Points, stream_of: StreamOf, fast: "_Fast"
+) -> None:
+    if len(raw) > MAX_METRIC_BYTES:
+        raise TooLarge(f"metric: {len(raw)} bytes, at most {MAX_METRIC_BYTES} are taken")
+    metric = _Metric.FromString(raw)
+    form = metric.WhichOneof("choice")
+    if form is None:
+        return
+    data = _Data.FromString(bounded(getattr(metric, form)))
+    stream = stream_of(resource, metric.name, Flavour.of(form, data.aggregation_temporality, data.is_monotonic), labels)
+    if form in ("gauge", "sum"):
+        fast.add(list(data.data_points), stream, points)
+        return
+    for place, point in enumerate(data.data_points, start=points.places(len(data.data_points))):
+        _take(form, point, stream, place, points)
 
 
 class _Fast:

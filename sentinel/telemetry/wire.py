@@ -34,32 +34,39 @@ _SCALARS = {
 }
 
 
-def bounded(message: bytes, most: int = MAX_ITEMS) -> bytes:
-    """`message`, to be parsed into a list of its items. Raises TooLarge if it has over `most` top-level fields.
+def bounded(message: bytes, inside: Sequence[int] = (), most: int = MAX_ITEMS) -> bytes:
+    """`message`, to be parsed into a list of its items. Raises TooLarge if it has over `most` of them.
 
-    An empty item is two bytes on the wire and some fifty in memory, so a limit on bytes alone does not bound memory.
+    Items are its fields, those of every message in its field `inside[0]`, those in field `inside[1]` of these, and so
+    on. An empty one is two bytes on the wire and some fifty in memory, so a limit on bytes does not bound memory.
     """
-    at = fields = 0
-    end = len(message)
     # No field takes less than two bytes, so an ordinary body is not walked at all.
-    while end > 2 * most and at < end:
+    if len(message) > 2 * most and _left(message, 0, len(message), inside, most) < 0:
+        raise TooLarge(f"body: over {most} items")
+    return message
+
+
+def _left(message: bytes, at: int, end: int, inside: Sequence[int], most: int) -> int:
+    """How many of `most` fields are left after those from `at` to `end`; below 0 as soon as there are none."""
+    while at < end and most >= 0:
         tag, at = _varint(message, at)
+        begin = at
         match tag & 7:
             case 0:
                 _, at = _varint(message, at)
             case 1:
                 at += 8
             case 2:
-                size, at = _varint(message, at)
-                at += size
+                size, begin = _varint(message, at)
+                at = begin + size
             case 5:
                 at += 4
             case _:
-                break  # no message at all, or one with groups: for the parser to say
-        fields += 1
-        if fields > most:
-            raise TooLarge(f"body: over {most} items in one message")
-    return message
+                return most  # no message at all, or one with groups: for the parser to say
+        most -= 1
+        if inside and tag == inside[0] << 3 | 2:
+            most = _left(message, begin, min(at, end), inside[1:], most)
+    return most
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:

@@ -88,14 +88,14 @@ class System:
 
 
 @contextlib.contextmanager
-def running(directory: Path, tick_s: float = 0.5) -> Iterator[System]:
-    """A system and its sandbox for the length of the block, with files in `directory`."""
+def running(directory: Path, *, tick_s: float = 0.5, **extra: str) -> Iterator[System]:
+    """A system and its sandbox for the length of the block, with files in `directory` and `extra` environment."""
     [api_port] = free_ports(1)
     with (directory / "said").open("wb") as said:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.chaos.running", str(tick_s)],
             cwd=directory,
-            env=environ(api_port),
+            env=environ(api_port) | extra,
             stdout=subprocess.PIPE,
             stderr=said,
             text=True,

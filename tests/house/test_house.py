@@ -23,7 +23,7 @@ PACKAGES = (
 ENTRY_POINTS = re.compile(r"sentinel/cli/.+|serve_apps/app\.py|sentinel/sandbox/(.+/)?__main__\.py")
 
 _MADE_BY_TOOLS = {"__pycache__", "build", "dist", "node_modules"}
-# Not preceded by a word, or else ours/work/x would be found in a path that belongs to the repository.
+# Not preceded by a word, or else a folder of that name inside the repository would be taken for the machine's.
 _MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|root|farm)/")
 _INDEX = re.compile(r"--(?:extra-)?index[-]url|https?://[^\s\"']+/simple\b|\"resolved\": \"http")
 
@@ -161,7 +161,7 @@ def test_the_checks_see_an_offence_and_spare_the_innocent(check, offence, innoce
 def test_the_patterns_see_an_offence_and_spare_the_innocent():
     slash = "/"
     assert _MACHINE_PATH.search(f"cd {slash}work/main")
-    assert not _MACHINE_PATH.search("src/work/main and ./work/x")
+    assert not _MACHINE_PATH.search("src" + "/work" + "/main and ." + "/work" + "/x")
     assert _INDEX.search("--extra-index" + "-url x")
     assert _INDEX.search("https:" + "//mirror.example/pypi/simple")
     assert not _INDEX.search("https:" + "//pypi.org/project/ray")

@@ -1,4 +1,4 @@
-"""The main job as a user runs it: from the first sample to a verified plan, and the way back where a plan does not help."""
+"""The main job as a user runs it, and the way back where a plan does not help."""
 
 import re
 import subprocess
@@ -72,8 +72,7 @@ def test_a_plan_that_does_not_help_is_undone_and_people_are_called(tmp_path: Pat
         put_back(shop, story)
         assert incident["plans"][0]["state"] == "rolled_back"
         assert "did not recover within 30 s" in incident["state_reason"]
-        message = waited(lambda: story._message(with_buttons=False), 20, "the message without its buttons")
-        assert "A person must look" in str(message["blocks"])
+        waited(lambda: "A person must look" in str(story._message(False)) or None, 20, "the message that calls people")
         story.audited()
 
 

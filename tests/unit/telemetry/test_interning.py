@@ -88,3 +88,24 @@ def test_a_key_without_samples_takes_no_place() -> None:
     none = np.empty(0, np.int64)
     assert interner.split(Decoded((key("web"),), none, none, np.empty(0))).batches == {}
     assert len(interner) == 0
+
+
+def test_a_known_series_without_samples_is_not_taken_for_described() -> None:
+    interner = Interner(SERVICE_LABELS, 1, 9)
+    web, api = key("web"), key("api")
+    interner.split(decoded((web, 1, 1.0), (api, 1, 1.0)))
+    interner.forget(0)
+    only_web = Decoded((web, api), np.zeros(1, np.int64), np.array([2], np.int64), np.ones(1))
+    assert [each.service for each in interner.split(only_web).batches[0].new_series.values()] == ["web"]
+    assert [each.service for each in interner.split(decoded((api, 3, 1.0))).batches[0].new_series.values()] == ["api"]
+
+
+def test_an_equal_key_from_another_decoder_is_the_same_series() -> None:
+    interner = Interner(SERVICE_LABELS, 1, 1)
+    ids = {
+        int(interner.split(decoded((key("we" + end), at_ms, 1.0))).batches[0].series_ids[0])
+        for at_ms, end in enumerate("bbb")
+    }
+    assert len(ids) == len(interner) == 1
+    assert interner.retire(before_ms=9) == 1
+    assert interner.split(decoded((key("api"), 9, 1.0))).over_limit == 0

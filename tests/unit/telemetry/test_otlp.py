@@ -27,7 +27,9 @@ from sentinel.telemetry.otlp import (
     encode_response,
     encode_status,
 )
+from sentinel.telemetry.otlp_protobuf import MAX_METRIC_BYTES
 from sentinel.telemetry.wire import MAX_ITEM_BYTES, MAX_ITEMS
+from tests.unit.telemetry.protobuf_bytes import nested
 
 NOW_NS = 1_700_000_000_000_000_000
 MINUTE_NS = 60_000_000_000
@@ -372,6 +374,12 @@ def test_another_content_type_is_refused() -> None:
 def test_more_items_than_are_held_in_memory_are_refused() -> None:
     with pytest.raises(TooLarge):
         OtlpDecoder().decode(b"\x0a\x00" * (MAX_ITEMS + 1), PROTOBUF)
+    with pytest.raises(TooLarge):
+        OtlpDecoder().decode(nested(1, nested(2, b"\x12\x00" * MAX_ITEMS)), PROTOBUF)
+    with pytest.raises(TooLarge):
+        OtlpDecoder().decode(nested(1, nested(2, nested(2, nested(5, b"\x0a\x00" * (MAX_ITEMS + 1))))), PROTOBUF)
+    with pytest.raises(TooLarge, match="metric"):
+        OtlpDecoder().decode(nested(1, nested(2, nested(2, bytes(MAX_METRIC_BYTES + 1)))), PROTOBUF)
     with pytest.raises(TooLarge):
         OtlpDecoder().decode(b'{"resourceMetrics":[' + b"{}," * 1_000_000 + b"{}]}", JSON)
     made = request(gauge(1.0))
