@@ -20,6 +20,7 @@ from sentinel.telemetry.rates import RateKeeper
 
 log = structlog.get_logger(__name__)
 _RETRY_S = 0.5
+_RATES_PER_SERIES = 4  # the buckets of a histogram are kept for rates and not scored
 _RETIRE_AFTER_MS = 6 * 3_600_000
 
 
@@ -61,7 +62,7 @@ class DetectionActor:
         self._clock = clock
         self._untold: list[Anomaly] = []
         self._told = asyncio.Event()
-        self._rates = RateKeeper(config.max_series)
+        self._rates = RateKeeper(_RATES_PER_SERIES * config.max_series)
         self._detector = self._restored(config)
         self._rates.describe(self._detector.series())
 

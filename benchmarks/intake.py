@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks.report import machine, table, write
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.detector import Detector
-from sentinel.telemetry.batch import joined, unpack_all
+from sentinel.telemetry.batch import unpack_all
 from sentinel.telemetry.compression import decompress
 from sentinel.telemetry.interning import Interner
 from sentinel.telemetry.remote_write import RemoteWriteDecoder
@@ -233,7 +233,7 @@ def measure(pid: int, port: int, path: str, load: Load, marker: str = "") -> tup
 
 def stages(load: Load) -> list[tuple[str, str, str]]:
     """Nanoseconds a sample of each stage in one process, over the rounds after the first."""
-    decoder, interner = RemoteWriteDecoder(1_000_000), Interner(DEFAULT_SERVICE_LABELS, 64, 1_000_000)
+    decoder, interner = RemoteWriteDecoder(1_000_000), Interner(DEFAULT_SERVICE_LABELS, 64, 1_000_000, 1)
     detector = Detector(DetectorConfig(max_series=1_000_000))
     spent: dict[str, float] = {}
 
@@ -250,7 +250,7 @@ def stages(load: Load) -> list[tuple[str, str, str]]:
             raw = timed("decompress", lambda body=body: decompress(body, "snappy", 1 << 26))
             decoded = timed("decode", lambda raw=raw: decoder.decode(raw))
             split = timed("intern and partition", lambda decoded=decoded: interner.split(decoded))
-            packed = timed("pack", lambda split=split: joined(list(split.batches.values())).pack())
+            packed = timed("pack", lambda split=split: split.batches[0].pack())
             batches = timed("unpack", lambda packed=packed: unpack_all(packed))
             for batch in batches:
                 timed("score and learn", lambda batch=batch: detector.observe(batch))

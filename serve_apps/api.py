@@ -37,7 +37,7 @@ class Backend:
     notes: Callable[[], Awaitable[list[str]]]
 
 
-def caller(settings: Settings, scope: Scope, clock: Clock) -> Callable[[Request], Principal]:
+def caller(settings: Settings, scope: Scope, clock: Clock) -> Callable[..., Principal]:
     """A FastAPI dependency: the principal that calls, who must have `scope`."""
 
     # The scheme is declared for the reader of OpenAPI; `authenticate` reads the header itself.

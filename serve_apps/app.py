@@ -84,7 +84,7 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
     door = FastAPI(title="Sentinel", version="0.1.0", description=_DESCRIPTION)
     door.include_router(build_router(settings, backend, clock))
     detection = settings.detection
-    interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series)
+    interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series, detection.actors)
     door.router.routes.extend(Telemetry(settings, Intake(behind.scorer, interner, meter), clock).routes())
     door.router.routes.extend(event_routes(settings, events, wiring.alarms(settings, events, clock), meter, clock))
     door.router.routes.append(meter.route())

@@ -24,7 +24,7 @@ STATUS: dict[type[errors.SentinelError], int] = {
     errors.Overloaded: 503,
     errors.Unavailable: 503,
     errors.OutcomeUnknown: 503,
-    errors.SentinelError: 500,
+    errors.SentinelError: 503,
 }
 _UNAVAILABLE_RETRY_S = 2
 _MOST_SHOWN = 200

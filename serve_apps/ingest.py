@@ -1,6 +1,7 @@
 """Telemetry in: raw Starlette routes, bytes -> columns -> detection actors. 2xx means scored, or held for a rate."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import msgspec
 import structlog
@@ -9,23 +10,31 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sentinel.clock import Clock
-from sentinel.errors import Invalid, Overloaded, SentinelError, TooLarge, UnsupportedFormat
+from sentinel.errors import Overloaded, SentinelError, TooLarge, UnsupportedFormat
 from sentinel.settings import Settings
 from sentinel.telemetry import otlp
 from sentinel.telemetry.compression import decompress
-from sentinel.telemetry.decoded import Decoded, refuse_after
+from sentinel.telemetry.decoded import Decoded, Rejected, refuse_after
 from sentinel.telemetry.json_samples import decode_json
+from sentinel.telemetry.rates import SERIES_LIMIT
 from sentinel.telemetry.remote_write import RemoteWriteDecoder
 from sentinel.telemetry.remote_write_v2 import RemoteWriteV2Decoder
 from serve_apps.auth import authenticate
 from serve_apps.errors import response_to, status_of
-from serve_apps.intake import Intake
+from serve_apps.intake import Intake, Tally
 
 MAX_AHEAD_MS = 600_000  # a sender's clock may be this far ahead of ours
 REMOTE_WRITE = "application/x-protobuf"
 V1, V2 = "prometheus.WriteRequest", "io.prometheus.write.v2.Request"
 _MOST_DIGITS = 18
 _WRITTEN = "X-Prometheus-Remote-Write-{}-Written"
+_UNAUTHENTICATED, _PERMISSION_DENIED = 16, 7  # google.rpc.Code
+_CODES = {
+    401: _UNAUTHENTICATED,
+    403: _PERMISSION_DENIED,
+    429: otlp.RESOURCE_EXHAUSTED,
+    503: otlp.UNAVAILABLE,
+}
 
 Handler = Callable[[Request], Awaitable[Response]]
 log = structlog.get_logger(__name__)
@@ -67,10 +76,12 @@ class Telemetry:
 
     async def samples(self, request: Request) -> Response:
         """Our own JSON: an array, or NDJSON."""
-        body = await self._body(request, "identity")
-        decoded = decode_json(body, request.headers.get("content-type", "application/json"))
+        self._admit(request)
+        content_type = request.headers.get("content-type", "application/json")
+        decoded = decode_json(await self._body(request, "identity"), content_type)
         decoded = refuse_after(decoded, self._latest_ms())
         tally = await self._intake.take(decoded, "json")
+        decoded = _less_over_limit(decoded, tally)
         answer = {
             "received": tally.received,
             "scored": tally.scored,
@@ -84,37 +95,56 @@ class Telemetry:
 
     async def remote_write(self, request: Request) -> Response:
         """Prometheus remote-write 1.0 and 2.0, told apart by the `proto` of the content type."""
+        self._admit(request)
         if _proto(request.headers.get("content-type", REMOTE_WRITE)) == V2:
-            written = self._v2.decode(await self._body(request, "snappy"), self._latest_ms())
-            await self._intake.take(written.decoded, "remote_write_2")
-            counts = {"Samples": written.samples, "Histograms": written.histograms, "Exemplars": written.exemplars}
-            headers = {_WRITTEN.format(name): str(count) for name, count in counts.items()}
-            return _written(written.decoded, headers)
+            return await self._remote_write_2(request)
         decoded = refuse_after(self._v1.decode(await self._body(request, "snappy")), self._latest_ms())
-        await self._intake.take(decoded, "remote_write")
-        return _written(decoded, {})
+        tally = await self._intake.take(decoded, "remote_write")
+        return _written(_less_over_limit(decoded, tally), {})
+
+    async def _remote_write_2(self, request: Request) -> Response:
+        """The `…-Written` headers are on every answer, for a sender takes one without them for a 1.0 receiver."""
+        counts = dict.fromkeys(("Samples", "Histograms", "Exemplars"), 0)
+        try:
+            written = self._v2.decode(await self._body(request, "snappy"), self._latest_ms())
+            tally = await self._intake.take(written.decoded, "remote_write_2")
+        except SentinelError as error:
+            _log_refusal(request, error)
+            answer = response_to(error)
+        else:
+            taken = max(written.samples - tally.refused[SERIES_LIMIT], 0)
+            counts = {"Samples": taken, "Histograms": written.histograms, "Exemplars": written.exemplars}
+            answer = _written(_less_over_limit(written.decoded, tally), {})
+        answer.headers.update({_WRITTEN.format(name): str(count) for name, count in counts.items()})
+        return answer
 
     async def metrics(self, request: Request) -> Response:
         """OTLP/HTTP. Every answer is in the form of the request, a refusal as google.rpc.Status."""
         content_type = request.headers.get("content-type", otlp.PROTOBUF).partition(";")[0].strip().lower()
         form = otlp.JSON if content_type == otlp.JSON else otlp.PROTOBUF
         try:
-            body = await self._body(request, "identity")
-            metrics = self._otlp.decode(body, content_type, self._latest_ms())
-            await self._intake.take(metrics.decoded, "otlp")
+            self._admit(request)
+            metrics = self._otlp.decode(await self._body(request, "identity"), content_type, self._latest_ms())
+            tally = await self._intake.take(metrics.decoded, "otlp")
         except ClientDisconnect:
             return Response(status_code=499)
         except SentinelError as error:
             _log_refusal(request, error)
             status = 429 if isinstance(error, Overloaded) else status_of(error)
-            code = {429: otlp.RESOURCE_EXHAUSTED, 503: otlp.UNAVAILABLE}.get(status, otlp.INVALID_ARGUMENT)
-            headers = {name: value for name, value in response_to(error).headers.items() if name == "retry-after"}
+            code = _CODES.get(status, otlp.INVALID_ARGUMENT)
+            told = response_to(error).headers
+            headers = {name: told[name] for name in ("retry-after", "www-authenticate") if name in told}
             return Response(otlp.encode_status(code, str(error), form), status, headers, form)
+        metrics = replace(metrics, decoded=_less_over_limit(metrics.decoded, tally))
         return Response(otlp.encode_response(metrics, form), 200, media_type=form)
 
+    def _admit(self, request: Request) -> None:
+        # Before anything of the request is looked at: a stranger learns nothing but that he is one.
+        authenticate(request, self._settings.api.keys, "ingest", self._clock.now_ms())
+
     async def _body(self, request: Request, default_encoding: str) -> bytes:
+        """The body as it was before it was packed; best not held by a name while its samples wait to be scored."""
         api = self._settings.api
-        authenticate(request, api.keys, "ingest", self._clock.now_ms())
         raw = await read_body(request, api.max_body_bytes)
         encoding = request.headers.get("content-encoding", default_encoding).strip().lower()
         return decompress(raw, encoding, api.max_decompressed_bytes)
@@ -133,12 +163,21 @@ def _proto(content_type: str) -> str:
     return proto
 
 
+def _less_over_limit(decoded: Decoded, tally: Tally) -> Decoded:
+    """`decoded` with the samples of series past the limit among the rejected: nobody scored them."""
+    over = tally.refused[SERIES_LIMIT]
+    if not over:
+        return decoded
+    reason = Rejected(-1, "series", f"{over} samples of new series", "no more series than detection.max_series")
+    return replace(decoded, rejected=(*decoded.rejected, reason), rejected_count=decoded.rejected_count + over)
+
+
 def _written(decoded: Decoded, headers: dict[str, str]) -> Response:
     """204; or 400 with a count and the first reason where samples were refused, for the others are scored."""
     if not decoded.rejected_count:
         return Response(status_code=204, headers=headers)
     first = decoded.rejected[0]
-    reason = Invalid(first.field, first.value, first.expected)
+    reason = f"{first.field}: got {first.value}, expected {first.expected}"
     text = f"{decoded.rejected_count} samples were refused, the others are scored; the first: {reason}"
     return Response(text, 400, headers, "text/plain")
 

@@ -5,9 +5,10 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from sentinel.errors import SentinelError, Unavailable
-from sentinel.telemetry.batch import MAX_PACKED_SAMPLES, SampleBatch, joined
+from sentinel.telemetry.batch import MAX_PACKED_SAMPLES, SampleBatch
 from sentinel.telemetry.decoded import Decoded
 from sentinel.telemetry.interning import Interner
+from sentinel.telemetry.rates import SERIES_LIMIT
 from serve_apps.lanes import Lane, Scorer
 from serve_apps.metrics import Meter
 
@@ -29,7 +30,10 @@ class Tally:
 
 
 class Intake:
-    """Soft state: which series each actor was told of, and the lanes to the actors."""
+    """Soft state: which series each actor was told of, and the lanes to the actors.
+
+    The interner's receivers are the actors, by number.
+    """
 
     def __init__(self, scorer: Scorer, interner: Interner, meter: Meter) -> None:
         self._scorer = scorer
@@ -60,19 +64,16 @@ class Intake:
     async def _take(self, decoded: Decoded, tally: Tally) -> None:
         self._retire_now_and_then(decoded)
         split = self._interner.split(decoded)
-        tally.refused["series_limit"] += split.over_limit
-        by_actor: dict[int, list[SampleBatch]] = {}
-        for partition, batch in split.batches.items():
-            by_actor.setdefault(self._scorer.actor_of(partition), []).append(batch)
-        parts = [(actor, part) for actor, batches in by_actor.items() for part in _parts(joined(batches))]
+        tally.refused[SERIES_LIMIT] += split.over_limit
+        parts = [(actor, part) for actor, batch in split.batches.items() for part in _parts(batch)]
         results = await asyncio.gather(
             *(self._score(actor, part, tally) for actor, part in parts), return_exceptions=True
         )
         failed = next((result for result in results if isinstance(result, BaseException)), None)
         if failed is not None:
             # Labels that were on their way may not have arrived: every series of these parts is described anew.
-            for partition in split.batches:
-                self._interner.forget(partition)
+            for actor in split.batches:
+                self._interner.forget(actor)
             raise failed
 
     async def _score(self, actor: int, part: SampleBatch, tally: Tally) -> None:

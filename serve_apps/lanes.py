@@ -20,10 +20,6 @@ MAX_WAITING_BYTES = 16 * 1024 * 1024
 class Scorer(Protocol):
     """The detection actors, as `actors.handles.DetectorsHandle` offers them."""
 
-    def actor_of(self, partition: int) -> int:
-        """The actor that holds a partition."""
-        ...
-
     async def score(self, actor: int, packed: bytes) -> list[Scored]:
         """Have one actor score packed batches that were joined, and answer for each in order."""
         ...

@@ -1,6 +1,6 @@
 """SampleBatch: samples in columns, and its packed form for one actor call."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -50,18 +50,6 @@ class SampleBatch:
             self.values.astype("<f8", copy=False),
         )
         return b"".join((header, described, *(column.tobytes() for column in columns)))
-
-
-def joined(batches: Sequence[SampleBatch]) -> SampleBatch:
-    """Batches one after the other as one; each series' samples keep their order."""
-    if len(batches) == 1:
-        return batches[0]
-    return SampleBatch(
-        series_ids=np.concatenate([batch.series_ids for batch in batches]),
-        timestamps_ms=np.concatenate([batch.timestamps_ms for batch in batches]),
-        values=np.concatenate([batch.values for batch in batches]),
-        new_series={key: series for batch in batches for key, series in batch.new_series.items()},
-    )
 
 
 def unpack_all(packed: bytes) -> list[SampleBatch]:

@@ -1,6 +1,6 @@
 """What every decoder answers: samples in columns over distinct series, and what was refused with its reason."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -37,12 +37,13 @@ class Rejected:
 class Decoded:
     """Samples of one body as columns of equal length n, over the distinct series `keys`.
 
-    index: int64[n], position in `keys`. timestamps_ms: int64[n]. values: float64[n], finite.
+    keys: a tuple, or the list that a decoder keeps and only ever appends to; either may hold series without a sample
+    in this body. index: int64[n], position in `keys`. timestamps_ms: int64[n]. values: float64[n], finite.
     rejected: the first refusals, `rejected_count` all of them. stale: markers that end a series.
     skipped: histograms and exemplars, which are not scored.
     """
 
-    keys: tuple[SeriesKey, ...]
+    keys: Sequence[SeriesKey]
     index: NDArray[np.int64]
     timestamps_ms: NDArray[np.int64]
     values: NDArray[np.float64]
@@ -53,6 +54,11 @@ class Decoded:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def present(self) -> tuple[SeriesKey, ...]:
+        """The keys that have a sample in this body, in order of their first."""
+        return tuple(self.keys[position] for position in dict.fromkeys(self.index.tolist()))
 
 
 @dataclass(slots=True)

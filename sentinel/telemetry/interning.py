@@ -1,4 +1,4 @@
-"""From what a decoder read to batches by partition, so that labels are looked at once a series, not once a sample."""
+"""From what a decoder read to one batch a receiver: labels are looked at once a series, not once a sample."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,38 +10,47 @@ from sentinel.telemetry.batch import SampleBatch
 from sentinel.telemetry.decoded import Decoded, SeriesKey
 from sentinel.telemetry.series import Series, identify, partition_of
 
-_ENTRY = np.dtype([("id", "<u8"), ("partition", "<i8"), ("last_ms", "<i8"), ("described", "?")])
+Longs = NDArray[np.int64]
 _NEVER_MS = np.iinfo(np.int64).min
 _FIRST_ROWS = 64
+_MEMORIES = 8  # more than there are decoders; a decoder that forgot its series brings a new list
+_NONE: Longs = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One batch a partition, in the order the samples came; `over_limit` samples were of series past the limit."""
+    """One batch a receiver, in the order the samples came; `over_limit` samples were of series past the limit."""
 
     batches: Mapping[int, SampleBatch]
     over_limit: int
 
 
 class Interner:
-    """Maps series keys to series and partitions, and remembers which ones each receiver has been told of.
+    """Maps series keys to series and receivers, and remembers which ones each receiver has been told of.
 
     Soft state, owned by one sender. A receiver that lost its series, or a batch that did not arrive, is mended by
-    `forget` (all are described again with the next samples) or `describe` (just these, now).
+    `forget` (all are described again with the next samples) or `describe` (just these, now). A receiver holds the
+    partitions that leave its number when divided by `receivers`; without `receivers`, each partition is one.
     """
 
-    def __init__(self, service_labels: Sequence[str], partitions: int, max_series: int) -> None:
+    def __init__(
+        self, service_labels: Sequence[str], partitions: int, max_series: int, receivers: int | None = None
+    ) -> None:
         self._service_labels = tuple(service_labels)
         self._partitions = partitions
+        self._receivers = receivers or partitions
         self._max_series = max_series
         self._series: list[Series] = []
-        self._table = np.zeros(_FIRST_ROWS, _ENTRY)
+        self._keys: list[SeriesKey] = []
         self._rows: dict[SeriesKey, int] = {}
         self._by_id: dict[int, int] = {}
-        # Most decoders hand over the same key object each time: finding it by identity spares hashing all its texts.
-        # The object last seen of each row is kept alive in `_keys`, so that its identity cannot pass to another.
-        self._keys: list[SeriesKey] = []
-        self._same: dict[int, int] = {}
+        # Columns by row: id, receiver, last sample, whether its receiver was told of it.
+        self._ids = np.zeros(_FIRST_ROWS, np.uint64)
+        self._receiver = np.zeros(_FIRST_ROWS, np.int64)
+        self._last_ms = np.zeros(_FIRST_ROWS, np.int64)
+        self._described = np.zeros(_FIRST_ROWS, np.bool_)
+        # By the identity of a decoder's list of keys: the list, which is thereby kept alive, and the row of each.
+        self._memories: dict[int, tuple[Sequence[SeriesKey], Longs]] = {}
 
     def __len__(self) -> int:
         return len(self._series)
@@ -52,42 +61,31 @@ class Interner:
         return len(self) >= 0.9 * self._max_series
 
     def split(self, decoded: Decoded) -> Split:
-        """One batch for each partition that has samples; `new_series` holds what was not described there before.
+        """One batch for each receiver that has samples; `new_series` holds what was not described there before.
 
         A series over the limit is refused with its samples; those already known go on unharmed.
         """
         if not len(decoded):
             return Split({}, 0)
-        rows = self._rows_of(decoded)
-        of_sample = rows[decoded.index]
-        taken = of_sample >= 0
-        known = np.unique(of_sample[taken])
-        np.maximum.at(self._table["last_ms"], of_sample[taken], decoded.timestamps_ms[taken])
-        undescribed: dict[int, dict[int, Series]] = {}
-        for row in known[~self._table["described"][known]].tolist():
-            series = self._series[row]
-            undescribed.setdefault(int(self._table["partition"][row]), {})[series.id] = series
-        self._table["described"][known] = True
-        where = np.where(taken, self._table["partition"][of_sample], -1)
-        order = np.argsort(where, kind="stable")
-        present, starts = np.unique(where[order], return_index=True)
+        rows = self._rows_of(decoded)[decoded.index]
+        at_ms, values = decoded.timestamps_ms, decoded.values
+        over_limit = int(np.count_nonzero(rows < 0))
+        if over_limit:
+            taken = rows >= 0
+            rows, at_ms, values = rows[taken], at_ms[taken], values[taken]
+        # Of several samples of one series the last written stays: near enough to tell which series are silent.
+        self._last_ms[rows] = at_ms
+        undescribed = self._undescribed(rows)
+        receiver = self._receiver[rows]
         batches: dict[int, SampleBatch] = {}
-        over_limit = 0
-        for partition, at in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
-            if partition < 0:
-                over_limit = len(at)
-                continue
-            batches[partition] = SampleBatch(
-                series_ids=self._table["id"][of_sample[at]],
-                timestamps_ms=decoded.timestamps_ms[at],
-                values=decoded.values[at],
-                new_series=undescribed.get(partition, {}),
-            )
+        for each in np.unique(receiver).tolist() if self._receivers > 1 else [0] if len(rows) else []:
+            at = np.flatnonzero(receiver == each) if self._receivers > 1 else slice(None)
+            batches[each] = SampleBatch(self._ids[rows[at]], at_ms[at], values[at], undescribed.get(each, {}))
         return Split(batches, over_limit)
 
-    def forget(self, partition: int) -> None:
-        """Take it that the receiver of `partition` knows no series: describe each again with its next samples."""
-        self._table["described"] &= self._table["partition"] != partition
+    def forget(self, receiver: int) -> None:
+        """Take it that this receiver knows no series: describe each again with its next samples."""
+        self._described &= self._receiver != receiver
 
     def describe(self, series_ids: Iterable[int]) -> dict[int, Series]:
         """The series of those ids that are known here, for a receiver that asked."""
@@ -96,44 +94,65 @@ class Interner:
     def retire(self, before_ms: int) -> int:
         """Drop series without a sample since `before_ms`, and answer how many: pods come and go, the limit stays."""
         count = len(self)
-        stays = np.flatnonzero(self._table["last_ms"][:count] >= before_ms)
+        stays = np.flatnonzero(self._last_ms[:count] >= before_ms)
         if len(stays) < count:
             self._series = [self._series[row] for row in stays.tolist()]
-            self._table = self._table[stays]
             self._keys = [self._keys[row] for row in stays.tolist()]
             self._rows = {key: row for row, key in enumerate(self._keys)}
-            self._same = {id(key): row for row, key in enumerate(self._keys)}
             self._by_id = {series.id: row for row, series in enumerate(self._series)}
+            self._ids, self._receiver = self._ids[stays], self._receiver[stays]
+            self._last_ms, self._described = self._last_ms[stays], self._described[stays]
+            self._memories.clear()
         return count - len(self)
 
-    def _rows_of(self, decoded: Decoded) -> NDArray[np.int64]:
-        """The row of each key, int64[k]; -1 for one over the limit, and for one without samples that is not known."""
-        same = self._same
-        rows = np.array([same.get(id(key), -1) for key in decoded.keys], np.int64)
-        strange = np.flatnonzero(rows < 0)
-        if len(strange):
-            sampled = np.bincount(decoded.index, minlength=len(rows)) > 0
-            for position in strange[sampled[strange]].tolist():
-                rows[position] = self._row(decoded.keys[position])
+    def _undescribed(self, rows: Longs) -> dict[int, dict[int, Series]]:
+        """By receiver, the series of these rows that it was not told of; from now on it counts as told."""
+        news = rows[~self._described[rows]]
+        undescribed: dict[int, dict[int, Series]] = {}
+        for row in dict.fromkeys(news.tolist()):
+            series = self._series[row]
+            undescribed.setdefault(int(self._receiver[row]), {})[series.id] = series
+        self._described[news] = True
+        return undescribed
+
+    def _rows_of(self, decoded: Decoded) -> Longs:
+        """The row of each key, int64[k]; -1 for one over the limit, and for one without samples that is not known.
+
+        A decoder that keeps its list of keys from body to body has most of them found before they are looked at.
+        """
+        keys = decoded.keys
+        held, rows = self._memories.get(id(keys), (keys, _NONE))
+        if len(rows) < len(keys):
+            rows = np.concatenate((rows, np.full(len(keys) - len(rows), -1, np.int64)))
+            if isinstance(held, list):
+                if len(self._memories) >= _MEMORIES:
+                    self._memories.clear()
+                self._memories[id(keys)] = held, rows
+        sampled = decoded.index[rows[decoded.index] < 0]
+        for position in dict.fromkeys(sampled.tolist()):
+            rows[position] = self._row(keys[position])
         return rows
 
     def _row(self, key: SeriesKey) -> int:
         row = self._rows.get(key)
         if row is None:
             return -1 if len(self) >= self._max_series else self._add(key)
-        del self._same[id(self._keys[row])]
-        self._keys[row] = key
-        self._same[id(key)] = row
         return row
 
     def _add(self, key: SeriesKey) -> int:
         metric, labels = key
         series = identify(metric, dict(labels), self._service_labels)
         row = len(self._series)
-        if row == len(self._table):
-            self._table = np.concatenate((self._table, np.zeros(max(row, _FIRST_ROWS), _ENTRY)))
-        self._table[row] = (series.id, partition_of(series.service, self._partitions), _NEVER_MS, False)
+        if row >= len(self._ids):
+            more = max(row, _FIRST_ROWS)
+            self._ids = np.concatenate((self._ids, np.zeros(more, np.uint64)))
+            self._receiver = np.concatenate((self._receiver, np.zeros(more, np.int64)))
+            self._last_ms = np.concatenate((self._last_ms, np.zeros(more, np.int64)))
+            self._described = np.concatenate((self._described, np.zeros(more, np.bool_)))
+        self._ids[row] = series.id
+        self._receiver[row] = partition_of(series.service, self._partitions) % self._receivers
+        self._last_ms[row], self._described[row] = _NEVER_MS, False
         self._series.append(series)
         self._keys.append(key)
-        self._rows[key] = self._same[id(key)] = self._by_id[series.id] = row
+        self._rows[key] = self._by_id[series.id] = row
         return row

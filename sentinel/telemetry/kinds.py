@@ -18,7 +18,7 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
         (ERRORS, r"error|fail|fault|5xx|exception|reject|timeout"),
-        (LATENCY, r"latenc|duration|response_time|rtt|_seconds$|_ms$|delay"),
+        (LATENCY, r"latenc|duration|response_time|rtt|_(seconds|ms)(_mean|_p\d+)?$|delay"),
         (CPU, r"cpu|load1|throttl"),
         (MEMORY, r"mem|heap|rss|swap"),
         (DISK, r"disk|filesystem|inode|iops|write_bytes|read_bytes"),

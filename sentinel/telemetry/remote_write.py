@@ -79,27 +79,36 @@ class RemoteWriteDecoder:
             self._prefixes.clear()
             self._known.clear()
         rows = Rows()
-        slow: list[int] = []
-        tails: list[bytes] = []
-        places: list[int] = []
-        numbers: list[int] = []
-        known = self._prefixes.get
-        for place, raw in enumerate(raws):
-            number = known(raw[:-18])
-            if number is not None:
-                tails.append(raw[-18:])
-            else:
-                number = known(raw[:-9])
-                if number is None or raw[-9:-6] != ZERO_HEAD:
-                    slow.append(place)
-                    continue
-                tails.append(SAMPLE_HEAD + bytes(8) + raw[-7:])
-            places.append(place)
-            numbers.append(number)
-        slow.extend(_read_tails(tails, numbers, places, rows))
+        # Whole lists at a time, for in a loop of Python the loop itself would cost most.
+        numbers = list(map(self._prefixes.get, [raw[:-18] for raw in raws]))
+        if None in numbers:
+            slow = self._one_by_one(raws, numbers, rows)
+        else:
+            tails = b"".join([raw[-18:] for raw in raws])
+            slow = _read_tails(tails, np.array(numbers, np.int64), np.arange(len(raws)), rows)
         for place in sorted(slow):
             self._parse(raws[place], place, rows)
         return rows.decoded(self._known)
+
+    def _one_by_one(self, raws: list[bytes], numbers: list[int | None], rows: Rows) -> list[int]:
+        """As above where some series are not known, or known by a sample of zero, which proto3 leaves out."""
+        slow: list[int] = []
+        tails: list[bytes] = []
+        places: list[int] = []
+        found: list[int] = []
+        for place, (raw, known) in enumerate(zip(raws, numbers, strict=True)):
+            number, tail = known, raw[-18:]
+            if number is None:
+                number = self._prefixes.get(raw[:-9])
+                if number is None or raw[-9:-6] != ZERO_HEAD:
+                    slow.append(place)
+                    continue
+                tail = SAMPLE_HEAD + bytes(8) + raw[-7:]
+            tails.append(tail)
+            places.append(place)
+            found.append(number)
+        slow += _read_tails(b"".join(tails), np.array(found, np.int64), np.array(places, np.int64), rows)
+        return slow
 
     def _parse(self, raw: bytes, place: int, rows: Rows) -> None:
         if len(raw) > MAX_ITEM_BYTES:
@@ -163,11 +172,13 @@ def read_samples(tail: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.int6
     return begins_with(SAMPLE_HEAD, tail) & ((end & _END_BITS) == _END), time.view(np.int64)
 
 
-def _read_tails(tails: list[bytes], numbers: list[int], places: list[int], rows: Rows) -> list[int]:
+def _read_tails(tails: bytes, numbers: NDArray[np.int64], places: NDArray[np.int64], rows: Rows) -> list[int]:
     """Read the samples of known series at once, and answer the places of those that are not of the expected form."""
-    tail = np.frombuffer(b"".join(tails), SAMPLE)
-    at = np.array(places, np.int64)
+    tail = np.frombuffer(tails, SAMPLE)
     fits, at_ms = read_samples(tail)
-    rows.extend(np.array(numbers, np.int64)[fits], at[fits], at_ms[fits], tail["value"][fits])
-    others: list[int] = at[~fits].tolist()
+    if fits.all():
+        rows.extend(numbers, places, at_ms, tail["value"])
+        return []
+    rows.extend(numbers[fits], places[fits], at_ms[fits], tail["value"][fits])
+    others: list[int] = places[~fits].tolist()
     return others

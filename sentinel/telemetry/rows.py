@@ -37,8 +37,8 @@ class Known:
         return number
 
     def clear(self) -> None:
-        """Forget all; numbers given before mean nothing now."""
-        self.keys.clear()
+        """Forget all; numbers given before mean nothing now. Who holds the old list keeps it as it was."""
+        self.keys = []
         self._numbers.clear()
 
 
@@ -105,10 +105,9 @@ class Rows:
         if not good.all():
             stale = self._refuse(place, at_ms, values, real, timed)
             number, at_ms, values = number[good], at_ms[good], values[good]
-        present, index = np.unique(number, return_inverse=True)
         return Decoded(
-            tuple(map(known.keys.__getitem__, present.tolist())),
-            index.astype(np.int64, copy=False),
+            known.keys,
+            number,
             at_ms,
             values,
             rejected=self.rejections.first(),

@@ -83,7 +83,7 @@ CALLS: dict[str, tuple[str, str, Any, int, list[str]]] = {
     "an incident that is not there": ("GET", "/api/v1/incidents/inc-none", None, 404, ["inc-none"]),
     "a state that is none": ("GET", "/api/v1/incidents?state=broken", None, 400, ["state", "broken"]),
     "a page without end": ("GET", "/api/v1/incidents?limit=100000", None, 400, ["limit", "100000"]),
-    "a click that nobody signed": ("POST", "/slack/events", {"payload": "{}"}, 401, ["ignature"]),
+    "a click that nobody signed": ("POST", "/slack/events", {"payload": "{}"}, 401, ["x-slack-"]),
 }
 
 
@@ -145,10 +145,7 @@ STARTS: dict[str, tuple[dict[str, str], list[str]]] = {
         {"SENTINEL_EXECUTOR_AWS_REGION": "the-moon"},
         ["executor.aws_region", "'the-moon'", "expected"],
     ),
-    "a number that is none": ({"SENTINEL_DETECTION_OPEN_SCORE": "nan"}, ["detection.open_score", "nan", "expected"]),
-    "a database of another kind": ({"SENTINEL_STORE_URL": "mysql://u:hunter2@h/d"}, ["store.url", "sqlite:///PATH"]),
     "a door open to everyone": ({"SENTINEL_API_HOST": "0.0.0.0"}, ["api.host", "0.0.0.0", "api.keys"]),
-    "a file that is not there": ({"SENTINEL_CONFIG": "nowhere.yaml"}, ["SENTINEL_CONFIG", "nowhere.yaml"]),
 }
 
 
@@ -159,7 +156,6 @@ def test_a_start_with_wrong_settings_ends_with_one_line(tmp_path: Path, case: st
     for name in names:
         assert name in said
     assert SECRET not in said
-    assert "hunter2" not in said
 
 
 def test_a_port_that_another_program_has_is_said_to_be_taken(tmp_path: Path) -> None:

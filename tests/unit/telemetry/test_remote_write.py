@@ -58,7 +58,7 @@ def rows(decoded: Decoded) -> list[tuple[str, float, int]]:
 
 def test_labels_name_and_samples() -> None:
     decoded = decode_remote_write_v1(body(series(CPU, (1.5, NOW_MS), (2.5, NOW_MS + 1))))
-    assert decoded.keys == (("cpu", (("job", "web"),)),)
+    assert decoded.present == (("cpu", (("job", "web"),)),)
     assert rows(decoded) == [("cpu", 1.5, NOW_MS), ("cpu", 2.5, NOW_MS + 1)]
 
 
@@ -137,7 +137,7 @@ def test_what_a_decoder_remembers_changes_nothing(bodies: list[list[bytes]]) -> 
     remembering = RemoteWriteDecoder(max_known=3)
     for timeseries in bodies:
         fresh, again = decode_remote_write_v1(body(*timeseries)), remembering.decode(body(*timeseries))
-        assert sorted(again.keys) == sorted(fresh.keys)
+        assert sorted(again.present) == sorted(fresh.present)
         assert rows(again) == rows(fresh)
         assert again.rejected == fresh.rejected
         assert (again.rejected_count, again.stale, again.skipped) == (fresh.rejected_count, fresh.stale, fresh.skipped)
