@@ -1,6 +1,6 @@
 """All series of one detector: who they are, their dense rows, and the checkpoint of both."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import msgspec
 import numpy as np
@@ -10,11 +10,11 @@ from sentinel.detection.columns import Alarm, Baseline, Rows, dump, fresh, grown
 from sentinel.errors import Invalid
 from sentinel.ids import Fingerprint
 from sentinel.telemetry.series import Series
+from sentinel.telemetry.series_index import SeriesIndex
 
 CHECKPOINT_VERSION = 1  # raise it whenever a column is added or means something else
 _MAGIC = b"SDET"
 _FIRST_ROWS = 64
-_REMEMBERED_LOOKUPS = 64
 
 
 class _Checkpoint(msgspec.Struct):
@@ -31,46 +31,34 @@ class State:
         self.series: list[Series] = []
         self.baseline = fresh(Baseline, _FIRST_ROWS)
         self.alarm = fresh(Alarm, _FIRST_ROWS)
-        self._index({})
+        self._index = SeriesIndex()
 
     def __len__(self) -> int:
         return len(self.series)
 
     def row(self, series_id: int) -> int | None:
         """The row of one series, if it is known."""
-        return self._rows.get(series_id)
+        return self._index.row(series_id)
 
     def rows(self, series_ids: NDArray[np.uint64]) -> Rows:
         """The row of each id, int64[n]; -1 for one that was never described."""
-        if not len(self):
-            return np.full(len(series_ids), -1, np.int64)
-        # A sender repeats its series in the same order; the search costs more than the whole rest of the scoring.
-        asked = series_ids.tobytes()
-        found = self._looked_up.get(asked)
-        if found is None:
-            at = np.minimum(np.searchsorted(self._sorted_ids, series_ids), len(self) - 1)
-            found = np.where(self._sorted_ids[at] == series_ids, self._sorted_rows[at], -1)
-            if len(self._looked_up) >= _REMEMBERED_LOOKUPS:
-                self._looked_up.clear()
-            self._looked_up[asked] = found
-        return found
+        return self._index.rows(series_ids)
 
     def add(self, described: Iterable[Series], limit: int) -> frozenset[int]:
         """Give a row to each series that has none, up to `limit` in all, and answer the ids left out."""
-        rows = self._rows
         refused: set[int] = set()
-        before = len(self)
+        new: dict[int, Series] = {}
         for series in described:
-            if series.id in rows:
+            if series.id in self._index or series.id in new:
                 continue
-            if len(self) >= limit:
+            if len(self) + len(new) >= limit:
                 refused.add(series.id)
                 continue
-            rows[series.id] = len(self)
-            self.series.append(series)
-        if len(self) > before:
+            new[series.id] = series
+        if new:
+            self.series.extend(new.values())
             self._make_room()
-            self._index(rows)
+            self._index.extend(new)
         return frozenset(refused)
 
     def keep(self, rows: Rows) -> None:
@@ -78,7 +66,7 @@ class State:
         self.series = [self.series[row] for row in rows.tolist()]
         self.baseline = take(self.baseline, rows)
         self.alarm = take(self.alarm, rows)
-        self._index({series.id: row for row, series in enumerate(self.series)})
+        self._index = SeriesIndex(series.id for series in self.series)
 
     def checkpoint(self) -> bytes:
         """The whole state as bytes; `restored` gives it back to the last bit."""
@@ -99,14 +87,6 @@ class State:
             self.baseline = grown(self.baseline, capacity)
             self.alarm = grown(self.alarm, capacity)
 
-    def _index(self, rows: dict[int, int]) -> None:
-        self._rows: dict[int, int] = rows
-        self._looked_up: dict[bytes, Rows] = {}
-        ids = np.fromiter(rows.keys(), np.uint64, len(rows))
-        order = np.argsort(ids)
-        self._sorted_ids = ids[order]
-        self._sorted_rows = np.fromiter(rows.values(), np.int64, len(rows))[order]
-
 
 def restored(checkpoint: bytes) -> State:
     """The state that `State.checkpoint` wrote. Raises Invalid if it is damaged or of another version."""
@@ -120,14 +100,14 @@ def restored(checkpoint: bytes) -> State:
     if version != CHECKPOINT_VERSION:
         raise Invalid("checkpoint.version", version, str(CHECKPOINT_VERSION))
     series = [Series(_fingerprint(text), metric, service, labels) for text, metric, service, labels in read.series]
-    rows: Mapping[int, int] = {each.id: row for row, each in enumerate(series)}
-    if len(rows) != len(series):
-        raise Invalid("checkpoint.series", len(series), f"{len(rows)} different series")
+    index = SeriesIndex(each.id for each in series)
+    if len(index) != len(series):
+        raise Invalid("checkpoint.series", len(series), f"{len(index)} different series")
     state = State()
     state.series = series
     state.baseline = load(Baseline, read.baseline, len(series))
     state.alarm = load(Alarm, read.alarm, len(series))
-    state._index(dict(rows))
+    state._index = index
     return state
 
 

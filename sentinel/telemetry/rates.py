@@ -15,6 +15,7 @@ from sentinel.telemetry.batch import SampleBatch
 from sentinel.telemetry.histogram_windows import WINDOW_MS, Derived, HistogramWindows
 from sentinel.telemetry.readings import Reading, reading_of
 from sentinel.telemetry.series import Series
+from sentinel.telemetry.series_index import SeriesIndex
 
 MAX_GAP_MS = 3_600_000  # a rate over a longer silence would hide what happened in it
 LATE, SERIES_LIMIT = "late", "series_limit"
@@ -24,7 +25,6 @@ _NEVER_MS = -1
 _SPAN_MS = 1 << 42  # more than any time a decoder lets through, and times 2**20 samples still an int64
 _ROW = np.dtype([("reading", "u1"), ("member", "<i8"), ("last", "<f8"), ("last_ms", "<i8")])
 _FIRST_ROWS = 64
-_REMEMBERED_LOOKUPS = 64
 
 Longs = NDArray[np.int64]
 
@@ -64,11 +64,11 @@ class RateKeeper:
         self._max_gap_ms = max_gap_ms
         self._rows = np.zeros(_FIRST_ROWS, _ROW)
         self._windows = HistogramWindows(window_ms)
-        self._index({})
+        self._index = SeriesIndex()
 
     def __len__(self) -> int:
         """How many series are known, gauges among them."""
-        return len(self._by_id)
+        return len(self._index)
 
     def describe(self, series: Iterable[Series]) -> frozenset[int]:
         """Learn how these series are read, and answer the ids of those over the limit.
@@ -76,27 +76,27 @@ class RateKeeper:
         A detection actor calls it with the series of a checkpoint it restored, so that their senders need not.
         """
         refused: set[int] = set()
-        before = len(self)
+        new: dict[int, None] = {}
         for each in series:
-            if each.id in self._by_id:
+            if each.id in self._index or each.id in new:
                 continue
-            if len(self) >= self._max_series:
+            row = len(self) + len(new)
+            if row >= self._max_series:
                 refused.add(each.id)
                 continue
             reading = reading_of(each.metric, each.labels)
             member = self._windows.add(each, reading) if reading >= Reading.SUM else -1
-            row = self._by_id[each.id] = len(self)
             if row == len(self._rows):
                 self._rows = np.concatenate((self._rows, np.zeros(max(row, _FIRST_ROWS), _ROW)))
             self._rows[row] = (reading, member, np.nan, _NEVER_MS)
-        if len(self) > before:
-            self._index(self._by_id)
+            new[each.id] = None
+        self._index.extend(new)
         return frozenset(refused)
 
     def apply(self, batch: SampleBatch) -> Rated:
         """What of `batch` is to be scored. Times are from 0 to 2**42 ms and values finite, as decoders see to."""
         over = self.describe(batch.new_series.values())
-        rows = self._look_up(batch.series_ids)
+        rows = self._index.rows(batch.series_ids)
         reading = self._rows["reading"][rows]
         known = rows >= 0
         whole = bool(known.all())
@@ -131,12 +131,12 @@ class RateKeeper:
         count = len(self)
         stays = np.flatnonzero(self._rows["last_ms"][:count] >= before_ms)
         if len(stays) < count:
-            ids = list(self._by_id)
+            ids = list(self._index)
             self._rows = np.concatenate((self._rows[stays], np.zeros(_FIRST_ROWS, _ROW)))
             inside = np.flatnonzero(self._rows["member"][: len(stays)] >= 0)
             self._windows = self._windows.kept(self._rows["member"][inside])
             self._rows["member"][inside] = np.arange(len(inside))
-            self._index({ids[row]: position for position, row in enumerate(stays.tolist())})
+            self._index = SeriesIndex(ids[row] for row in stays.tolist())
         return count - len(self)
 
     def _count(
@@ -177,30 +177,8 @@ class RateKeeper:
         return late, self._windows.feed(state["member"][inside], time[inside], value[inside], ~continues[inside])
 
     def _is_scored(self, series_id: int) -> bool:
-        row = self._by_id.get(series_id)
+        row = self._index.row(series_id)
         return row is not None and int(self._rows["reading"][row]) != _BUCKET
-
-    def _look_up(self, series_ids: NDArray[np.uint64]) -> Longs:
-        if not len(self):
-            return np.full(len(series_ids), -1, np.int64)
-        # A sender repeats its series in the same order; the search costs more than all the rest.
-        asked = series_ids.tobytes()
-        found = self._looked_up.get(asked)
-        if found is None:
-            at = np.minimum(np.searchsorted(self._sorted_ids, series_ids), len(self) - 1)
-            found = np.where(self._sorted_ids[at] == series_ids, self._sorted_rows[at], -1)
-            if len(self._looked_up) >= _REMEMBERED_LOOKUPS:
-                self._looked_up.clear()
-            self._looked_up[asked] = found
-        return found
-
-    def _index(self, rows: dict[int, int]) -> None:
-        self._by_id = rows
-        self._looked_up: dict[bytes, Longs] = {}
-        ids = np.fromiter(rows.keys(), np.uint64, len(rows))
-        order = np.argsort(ids)
-        self._sorted_ids = ids[order]
-        self._sorted_rows = np.fromiter(rows.values(), np.int64, len(rows))[order]
 
 
 def _increasing(row: Longs, time: Longs, last_ms: Longs) -> NDArray[np.bool_]:
