@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from actors.api import Detectors, Events, Journal
 from actors.following import follow
+from actors.recollection import Recollection, signature_of
 from sentinel import ids
 from sentinel.clock import Clock
 from sentinel.correlation import dedup, grouping, recall, suspects
@@ -20,8 +21,8 @@ from sentinel.detection.anomaly import Anomaly, Condition
 from sentinel.errors import Conflict, SentinelError, Unavailable
 from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents import facts as f
-from sentinel.incidents.nouns import SENTINEL, Alert, Change, Incident, IncidentState, PlanState, Similar, merge
-from sentinel.ports import IncidentMemory, Memory
+from sentinel.incidents.nouns import SENTINEL, Alert, Change, Incident, IncidentState, PlanState, merge
+from sentinel.ports import IncidentMemory
 
 Vector = NDArray[np.float32]
 _TRIES = 20
@@ -62,27 +63,22 @@ class CorrelationActor:
     ) -> None:
         self._journal = journal
         self._detectors = detectors
-        self._memory = memory
+        self._memory = Recollection(memory, policy.recall_limit)
         self._topology = topology
         self._policy = policy
         self._clock = clock
         self._events = events
         self._waiting: dict[tuple[Fingerprint, int], Alert] = {}
         self._waiting_since_ms: int | None = None
-        self._to_remember: dict[IncidentId, None] = {}
-        self._remembered: dict[IncidentId, int] = {}
 
     async def run(self) -> None:
         """Take up what is unusual now, then group and follow the journal for ever."""
-        for incident in await self._journal.incidents(limit=500):
-            if incident.state is IncidentState.RESOLVED:
-                self._to_remember[incident.id] = None
+        resolved = await self._journal.incidents(IncidentState.RESOLVED, limit=500)
+        self._memory.look_at(incident.id for incident in resolved)
         async with asyncio.TaskGroup() as loops:
             loops.create_task(self._group_for_ever())
             loops.create_task(self._take_up_open_anomalies())
-            loops.create_task(
-                follow(self._journal, self._clock, "correlation", self.settle, also=lambda: tuple(self._to_remember))
-            )
+            loops.create_task(follow(self._journal, self._clock, "correlation", self.settle, also=self._memory.behind))
 
     async def submit(self, anomalies: Sequence[Anomaly]) -> None:
         """Take in changes of anomalies: opened, worse, or over."""
@@ -196,14 +192,14 @@ class CorrelationActor:
         vector = signature(alerts, root)
         at_ms = max(alert.last_at_ms for alert in alerts)
         known = [
-            dedup.Known(incident=incident, vector=_signature_of(incident))
+            dedup.Known(incident=incident, vector=signature_of(incident))
             for incident in await self._journal.incidents(limit=200)
         ]
         judged = dedup.judge(vector, alerts, known, at_ms, self._policy.dedup_window_s, self._policy.dedup_similarity)
         if isinstance(judged, dedup.Folded):
             await self._fold(judged, alerts)
             return
-        similar, note = await self._recall(vector)
+        similar, note = await self._memory.similar(vector)
         opened = f.IncidentOpened(
             title=recall.title_of(alerts, ranked),
             severity=max((alert.severity for alert in alerts), key=lambda severity: severity.rank),
@@ -252,34 +248,10 @@ class CorrelationActor:
                 return
         raise Unavailable(f"{strongest.fingerprint} opened a thousand incidents in one day")
 
-    async def _recall(self, vector: Vector) -> tuple[tuple[Similar, ...], str]:
-        """The like from memory, and a note where memory is off or away: an incident is opened all the same."""
-        if not self._policy.recall_limit:
-            return (), ""
-        try:
-            recalled = await asyncio.to_thread(self._memory.similar, vector, self._policy.recall_limit * 3)
-        except Unavailable as error:
-            log.warning("no recall", error=str(error))
-            return (), f"no history: {error}"
-        similar = (
-            Similar(
-                incident_id=each.memory.incident_id,
-                similarity=each.similarity,
-                title=each.memory.title,
-                at_ms=each.memory.opened_at_ms,
-                outcome=each.memory.outcome,
-                runbook=each.memory.runbook,
-                fixed_by=each.memory.fixed_by,
-                recovery_ms=each.memory.recovery_ms,
-            )
-            for each in recalled
-        )
-        return recall.worth_telling(similar, IncidentId(""), self._policy.recall_limit), self._memory.note
-
     async def settle(self, incident: Incident) -> None:
         """Clear alerts whose series are back, resolve what is quiet, and remember what is resolved."""
         if incident.state is IncidentState.RESOLVED:
-            await self._remember(incident)
+            await self._memory.remember(incident)
             return
         cleared = await self._cleared(incident)
         now_ms = self._clock.now_ms()
@@ -302,28 +274,6 @@ class CorrelationActor:
             if health.condition is Condition.NORMAL
         ]
 
-    async def _remember(self, incident: Incident) -> None:
-        if self._remembered.get(incident.id) == incident.seq:
-            self._to_remember.pop(incident.id, None)
-            return
-        self._to_remember[incident.id] = None
-        outcome = recall.outcome_of(incident)
-        memory = Memory(
-            incident_id=incident.id,
-            vector=_signature_of(incident),
-            title=incident.title,
-            services=incident.services,
-            opened_at_ms=incident.opened_at_ms,
-            outcome=outcome.outcome,
-            runbook=outcome.runbook,
-            fixed_by=outcome.fixed_by,
-            recovery_ms=outcome.recovery_ms,
-        )
-        await asyncio.to_thread(self._memory.remember, memory)
-        self._remembered[incident.id] = incident.seq
-        self._to_remember.pop(incident.id, None)
-        log.info("remembered", incident_id=incident.id, outcome=outcome.outcome)
-
     async def _append(self, incident: Incident, facts: Sequence[f.Fact]) -> Incident:
         return await self._journal.append(incident.id, incident.seq, facts, SENTINEL, self._clock.now_ms())
 
@@ -340,8 +290,3 @@ def _over(incident: Incident, now_ms: int, resolve_after_s: float) -> list[f.Fac
         cancelled = f.PlanCancelled(plan_id=plan.plan.plan_id, reason="recovered before anybody decided")
         return [cancelled, resolved]
     return []
-
-
-def _signature_of(incident: Incident) -> Vector:
-    root = incident.suspects[0].service if incident.suspects else incident.services[0]
-    return signature(incident.alerts, root)

@@ -221,10 +221,10 @@ async def test_what_could_not_be_remembered_is_remembered_later(rig: Rig) -> Non
     stage = rig.correlation(memory=Away())
     with pytest.raises(Unavailable):
         await stage.settle(old)
-    assert list(stage._to_remember) == [old.id]
-    stage._memory = rig.memory
+    assert stage._memory.behind() == (old.id,)
+    stage._memory._memory = rig.memory
     await stage.settle(old)
-    assert list(stage._to_remember) == []
+    assert stage._memory.behind() == ()
     assert len(rig.memory._memories) == 1
 
 
