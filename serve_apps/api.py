@@ -1,12 +1,11 @@
 """The small API: incidents, decisions, audit and health."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, Security
-from fastapi.openapi.utils import get_openapi
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.requests import ClientDisconnect
@@ -24,6 +23,7 @@ from serve_apps.errors import documented
 from serve_apps.ingest import read_body
 
 MAX_BODY_BYTES = 64 * 1024  # a decision with the longest reason takes a tenth
+PLAN_ID = r"^[^/]+\.p[0-9]+$"
 _BEARER = HTTPBearer(auto_error=False, description="A token whose SHA-256 is in api.keys; not asked for without keys")
 
 
@@ -33,7 +33,7 @@ class Backend:
 
     journal: Journal
     approval: Approval
-    pings: dict[str, Callable[[], Awaitable[str]]]
+    pings: Mapping[str, Callable[[], Awaitable[str]]]
     notes: Callable[[], Awaitable[list[str]]]
 
 
@@ -47,11 +47,27 @@ def caller(settings: Settings, scope: Scope, clock: Clock) -> Callable[..., Prin
     return principal
 
 
+class Application(FastAPI):
+    """FastAPI whose OpenAPI document is true: our word for a bad request is 400, never its own 422."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, without what FastAPI adds of its own accord."""
+        document = super().openapi()
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(name, None)
+        return document
+
+
 class BoundedRoute(APIRoute):
     """Refuses a body over MAX_BODY_BYTES while it streams: FastAPI by itself would hold whatever is sent."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
 
         async def bounded(request: Request) -> Response:
             try:
@@ -116,7 +132,7 @@ def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRoute
 
     @router.post("/api/v1/plans/{plan_id}/{verb}", tags=["plans"], responses=decisions)
     async def decide_plan(
-        plan_id: str,
+        plan_id: Annotated[str, Path(pattern=PLAN_ID)],
         verb: Literal["approve", "reject", "cancel", "abort"],
         body: schemas.Decision,
         principal: Approver,
@@ -153,19 +169,6 @@ def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRoute
         return report
 
     return router
-
-
-def describe(door: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document of `door` without what FastAPI adds of its own accord: our word for a bad request is 400."""
-    document = get_openapi(
-        title=door.title, version=door.version, description=door.description, routes=door.router.routes
-    )
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            operation["responses"].pop("422", None)
-    for name in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(name, None)
-    return document
 
 
 async def _health(backend: Backend) -> schemas.Health:

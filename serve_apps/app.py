@@ -24,7 +24,7 @@ from sentinel.settings import Settings
 from sentinel.settings_loader import load
 from sentinel.telemetry.interning import Interner
 from serve_apps import errors
-from serve_apps.api import Backend, build_router, describe
+from serve_apps.api import Application, Backend, build_router
 from serve_apps.auth import check_exposure
 from serve_apps.events import event_routes
 from serve_apps.ingest import Telemetry
@@ -81,7 +81,7 @@ def on_ray(settings: Settings) -> Behind:
 def build_door(settings: Settings, behind: Behind) -> FastAPI:
     """The whole HTTP door before what stands behind it."""
     backend, events, clock, meter = behind.backend, behind.events, behind.clock, Meter()
-    door = FastAPI(title="Sentinel", version="0.1.0", description=_DESCRIPTION)
+    door = Application(title="Sentinel", version="0.1.0", description=_DESCRIPTION)
     door.include_router(build_router(settings, backend, clock))
     detection = settings.detection
     interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series, detection.actors)
@@ -100,7 +100,6 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
                 team_id=settings.slack.team_id,
             )
         )
-    door.openapi_schema = describe(door)
     door.add_exception_handler(SentinelError, errors.handle)
     door.add_exception_handler(RequestValidationError, errors.explain)
     door.add_exception_handler(HTTPException, errors.handle_http)

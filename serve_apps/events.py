@@ -19,7 +19,7 @@ from sentinel.telemetry.compression import decompress
 from sentinel.telemetry.events import ALERTMANAGER, CHANGE, CLOUDEVENTS, CLOUDWATCH, DecodedEvents
 from serve_apps.auth import Scope, authenticate
 from serve_apps.errors import response_to
-from serve_apps.ingest import read_body
+from serve_apps.ingest import bounded, read_body
 from serve_apps.metrics import Meter
 
 MAX_SNS_BYTES = 1024 * 1024  # SNS sends 256 KiB at most; in JSON a character may take six bytes
@@ -45,7 +45,8 @@ def event_routes(settings: Settings, events: Events, alarms: Alarms, meter: Mete
 
     async def body_of(request: Request) -> bytes:
         raw = await read_body(request, api.max_body_bytes)
-        return decompress(raw, request.headers.get("content-encoding", "identity"), api.max_decompressed_bytes)
+        encoding = request.headers.get("content-encoding", "identity")
+        return bounded(decompress(raw, encoding, api.max_decompressed_bytes))
 
     async def keep(request: Request, source: str, decode: Decode, status: int) -> Response:
         try:

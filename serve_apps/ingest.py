@@ -23,6 +23,7 @@ from serve_apps.auth import authenticate
 from serve_apps.errors import response_to, status_of
 from serve_apps.intake import Intake, Tally
 
+MAX_ITEMS = 500_000  # of one body in JSON: 45,000 samples of eight labels
 MAX_AHEAD_MS = 600_000  # a sender's clock may be this far ahead of ours
 REMOTE_WRITE = "application/x-protobuf"
 V1, V2 = "prometheus.WriteRequest", "io.prometheus.write.v2.Request"
@@ -56,6 +57,16 @@ async def read_body(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
+def bounded(body: bytes) -> bytes:
+    """`body`, an array in JSON or lines of it, to be parsed into items. Raises TooLarge if it has over MAX_ITEMS.
+
+    An item may be two bytes long and takes over a hundred in memory, so a limit on bytes alone does not bound memory.
+    """
+    if max(body.count(b","), body.count(b"\n")) > MAX_ITEMS:
+        raise TooLarge(f"body: over {MAX_ITEMS} commas or lines; send fewer samples or events at a time")
+    return body
+
+
 class Telemetry:
     """The doors for telemetry, one method a format. Soft state: the decoders' memory of series seen before."""
 
@@ -78,7 +89,7 @@ class Telemetry:
         """Our own JSON: an array, or NDJSON."""
         self._admit(request)
         content_type = request.headers.get("content-type", "application/json")
-        decoded = decode_json(await self._body(request, "identity"), content_type)
+        decoded = decode_json(bounded(await self._body(request, "identity")), content_type)
         decoded = refuse_after(decoded, self._latest_ms())
         tally = await self._intake.take(decoded, "json")
         decoded = _less_over_limit(decoded, tally)

@@ -167,6 +167,27 @@ async def test_a_journal_that_fails_at_any_time_is_like_no_failure() -> None:
             raise AssertionError("more calls than were tried")
 
 
+async def test_an_outcome_that_was_not_surely_recorded_is_recorded_all_the_same() -> None:
+    # Else a reboot that is known to have been done would be called unknown, and people would be woken for it.
+    rig = Rig()
+    await rig.approved(plan(*reboot()))
+    lost: list[str] = []
+
+    class Lossy(Proxy):
+        """The answer to the outcome is lost, and the outcome with it."""
+
+        async def append(self, incident_id: Any, seq: int, facts: Any, *rest: Any) -> Any:
+            if isinstance(facts[0], f.StepSucceeded) and not lost:
+                lost.append(facts[0].kind)
+                raise OutcomeUnknown("the database went away during the commit")
+            return await rig.journal.append(incident_id, seq, facts, *rest)
+
+    await rig.execution(journal=Lossy(rig.journal)).carry_out(ID, plan().plan_id)
+    assert lost
+    assert (await rig.plan()).state is PlanState.SUCCEEDED
+    assert rig.sent() == ["ec2.reboot_instance"]
+
+
 async def test_a_predecessor_that_wakes_up_late_sends_nothing_and_records_nothing() -> None:
     rig = Rig()
     await rig.approved(plan(*reboot()))

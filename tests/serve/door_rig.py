@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
 
 import cramjam
 import httpx
@@ -75,6 +76,9 @@ class Detectors:
             raise self.fails
         return await self.actors[actor].score(packed)
 
+    async def ping(self) -> str:
+        return "detection"
+
     async def submit(self, anomalies: Sequence[Anomaly]) -> None:
         self.heard.extend(anomalies)
 
@@ -86,22 +90,29 @@ class Detectors:
 class Door:
     """The application, its parts, and a client that calls from `client`."""
 
-    def __init__(self, settings: Settings = SMALL, client: str = "127.0.0.1", clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings = SMALL,
+        *,
+        client: str = "127.0.0.1",
+        clock: Clock | None = None,
+        detectors: type[Detectors] = Detectors,
+        approval: Any = None,
+    ) -> None:
         self.rig = Rig()
         self.clock = clock or ManualClock(NOW)
-        self.detectors = Detectors(settings, self.clock)
+        self.detectors = detectors(settings, self.clock)
         self.journal = self.rig.journal = JournalActor(InMemoryJournalStore(), InMemoryEventStore())
-        self.app = build_door(settings, self._behind())
+        self.app = build_door(settings, self._behind(approval or self.rig.approval(cards=False)))
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app, client=(client, 40_000)), base_url="http://door"
         )
 
-    def _behind(self) -> Behind:
+    def _behind(self, approval: Any) -> Behind:
         async def notes() -> list[str]:
             return ["a door for tests"]
 
-        approval = self.rig.approval(cards=False)
-        pings = {"journal": self.journal.ping, "approval": approval.ping}
+        pings = {"journal": self.journal.ping, "detection": self.detectors.ping}
         backend = Backend(journal=self.journal, approval=approval, pings=pings, notes=notes)
         return Behind(backend=backend, events=self.journal, scorer=self.detectors, clock=self.clock)
 
@@ -158,10 +169,11 @@ def v2(rows: Rows, kind: int = 0) -> bytes:
 
 
 def main() -> None:
-    """Serve a door on a free port of loopback, and say which, until SIGTERM."""
+    """Serve a door that watches so many series on a free port of loopback, and say which, until SIGTERM."""
     logs.set_up("error")
+    settings = Settings(detection=Detection(max_series=int(sys.argv[1])))
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(Door(Settings(), clock=SystemClock()).app, log_level="error", access_log=False)
+    config = uvicorn.Config(Door(settings, clock=SystemClock()).app, log_level="error", access_log=False)
     sys.stdout.write(f"{listening.getsockname()[1]}\n")
     sys.stdout.flush()
     asyncio.run(uvicorn.Server(config).serve([listening]))

@@ -12,13 +12,14 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 
 from actors.detection import Scored
 from sentinel.errors import Overloaded
 from sentinel.settings import Detection, Settings
 from tests.serve.door_rig import JSON, METRICS, NOW, PROTOBUF, SAMPLES, V2, WRITE, Detectors, Door, v1, v2
 
-COUNTER, CUMULATIVE = 1, 2
+COUNTER = 1  # Metadata.MetricType of remote-write 2.0
 FEW = Settings(detection=Detection(partitions=8, actors=2, max_series=5))
 
 
@@ -49,7 +50,7 @@ def summed(total: float, at_ms: int) -> bytes:
     """A cumulative OTLP sum."""
     request = ExportMetricsServiceRequest()
     metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="requests")
-    metric.sum.is_monotonic, metric.sum.aggregation_temporality = True, CUMULATIVE
+    metric.sum.is_monotonic, metric.sum.aggregation_temporality = True, AGGREGATION_TEMPORALITY_CUMULATIVE
     metric.sum.data_points.add(
         time_unix_nano=at_ms * 1_000_000, start_time_unix_nano=(NOW - 1000) * 1_000_000, as_double=total
     )
@@ -149,9 +150,8 @@ class Half(Detectors):
         return await super().score(actor, packed)
 
 
-async def test_one_full_actor_does_not_make_the_other_count_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.serve.door_rig.Detectors", Half)
-    door = Door()
+async def test_one_full_actor_does_not_make_the_other_count_twice() -> None:
+    door = Door(detectors=Half)
     assert isinstance(door.detectors, Half)
     services: list[dict[str, Any]] = [
         {"metric": "cpu", "labels": {"service": f"s{n}"}, "timestamp": NOW, "value": 1.0} for n in range(40)
@@ -180,7 +180,7 @@ async def test_a_restart_in_the_middle_of_a_crowd_loses_nothing(door: Door) -> N
 
     for round_ in range(5):
         at_ms = NOW + 1000 * round_
-        posts = [door.post(SAMPLES, series(range(20), at_ms, host=str(n)), JSON) for n in range(10)]
-        *answers, _ = await asyncio.gather(*posts, restart())
+        posts = asyncio.gather(*(door.post(SAMPLES, series(range(20), at_ms, host=str(n)), JSON) for n in range(10)))
+        answers, _ = await asyncio.gather(posts, restart())
         assert {answer.status_code for answer in answers} == {202}
     assert await door.counts("json") == {"received": 1000, "scored": 1000}
