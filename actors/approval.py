@@ -75,7 +75,11 @@ class ApprovalActor:
         """What the clock and the runbooks, not people, have to say about an incident."""
         plan = incident.live_plan
         if plan is None:
-            if incident.state is not IncidentState.OPEN or not any(alert.open for alert in incident.alerts):
+            # An incident for which no runbook was found may be joined by an alert for which there is one.
+            unplanned = incident.state is IncidentState.ESCALATED and not incident.plans
+            if not (incident.state is IncidentState.OPEN or unplanned) or not any(
+                each.open for each in incident.alerts
+            ):
                 return []
             if incident.plans:
                 last = incident.plans[-1]
@@ -85,9 +89,9 @@ class ApprovalActor:
                     return []
                 return [f.IncidentEscalated(reason="the plan succeeded, and yet something is wrong")]
             proposal = propose(incident, self._runbooks, self._limits, self._plan_policy, now_ms)
-            if proposal.plan is None:
-                return [f.IncidentEscalated(reason=proposal.reason)]
-            return [f.PlanProposed(plan=proposal.plan)]
+            if proposal.plan is not None:
+                return [f.PlanProposed(plan=proposal.plan)]
+            return [] if unplanned else [f.IncidentEscalated(reason=proposal.reason)]
         if plan.state is PlanState.PROPOSED:
             asked = "in Slack and by API" if self._cards else "by API"
             return [f.ApprovalRequested(plan_id=plan.plan.plan_id, asked=asked)]

@@ -10,7 +10,7 @@ from sentinel.clock import Clock
 from sentinel.errors import Conflict, Forbidden, Invalid, Overloaded, SentinelError
 from sentinel.ids import IncidentId
 from sentinel.incidents.facts import CardPosted
-from sentinel.incidents.nouns import SENTINEL, Card, Incident, IncidentState
+from sentinel.incidents.nouns import SENTINEL, Card, Incident, IncidentState, PlanState
 from sentinel.ports import Messenger
 
 Blocks = Sequence[Mapping[str, object]]
@@ -88,7 +88,7 @@ class Cards:
             except Forbidden as error:
                 # Somebody deleted the message, or the channel: people must still see what waits for them.
                 log.warning("card gone, posting anew", incident_id=incident.id, error=str(error))
-        elif shows in {card.shows for card in incident.cards} or _too_late_to_tell(incident):
+        elif shows in {card.shows for card in incident.cards} or _not_worth_a_message(incident):
             return
         card = await self._messenger.post(blocks, text)
         await self._record(incident.id, Card(channel=card.channel, ts=card.ts, shows=shows))
@@ -109,9 +109,10 @@ class Cards:
         log.error("the place of a card was not recorded", incident_id=incident_id, channel=card.channel)
 
 
-def _too_late_to_tell(incident: Incident) -> bool:
-    """Whether people never heard of it and it is over: a message now would only wake somebody."""
-    return not incident.cards and incident.state is IncidentState.RESOLVED
+def _not_worth_a_message(incident: Incident) -> bool:
+    """Whether people never heard of it and it is over, or the question itself follows within a second."""
+    asked_soon = incident.live_plan is not None and incident.live_plan.state is PlanState.PROPOSED
+    return asked_soon or (not incident.cards and incident.state is IncidentState.RESOLVED)
 
 
 def _standing(incident: Incident) -> str:

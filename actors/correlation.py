@@ -134,16 +134,19 @@ class CorrelationActor:
                 self._waiting_since_ms = self._clock.now_ms()
 
     async def _place(self, burst: Sequence[Alert]) -> None:
-        incidents = await self._journal.unresolved()
-        new: list[Alert] = []
-        for alert in burst:
-            decision = grouping.decide(
-                alert, incidents, self._topology, alert.started_at_ms, self._policy.group_window_s
-            )
-            if decision.incident_id is not None:
-                await self._join(decision.incident_id, alert, decision.reason)
-            elif not await self._known_before(alert):
-                new.append(alert)
+        incidents = {incident.id: incident for incident in await self._journal.unresolved()}
+        left, before = list(burst), 0
+        # Each alert that joins brings its service's neighbours near, whatever order a burst comes in.
+        while len(left) != before:
+            before = len(left)
+            for alert in tuple(left):
+                decision = grouping.decide(
+                    alert, list(incidents.values()), self._topology, alert.started_at_ms, self._policy.group_window_s
+                )
+                if decision.incident_id is not None:
+                    incidents[decision.incident_id] = await self._join(decision.incident_id, alert, decision.reason)
+                    left.remove(alert)
+        new = [alert for alert in left if not await self._known_before(alert)]
         for together in grouping.components(new, self._topology):
             if any(harmful(alert) for alert in together):
                 await self._open_or_fold(together)
@@ -159,19 +162,18 @@ class CorrelationActor:
             for known in incident.alerts
         )
 
-    async def _join(self, incident_id: IncidentId, alert: Alert, reason: str) -> None:
+    async def _join(self, incident_id: IncidentId, alert: Alert, reason: str) -> Incident:
         for _ in range(_TRIES):
             incident = await self._journal.incident(incident_id)
             if incident is None or incident.state is IncidentState.RESOLVED:
                 raise Conflict(f"incident {incident_id} was resolved meanwhile")
             facts = self._joining(incident, alert, reason)
             if not facts:
-                return
+                return incident
             try:
-                await self._append(incident, facts)
+                return await self._append(incident, facts)
             except Conflict:
                 continue
-            return
         raise Unavailable(f"incident {incident_id} keeps changing")
 
     def _joining(self, incident: Incident, alert: Alert, reason: str) -> list[f.Fact]:

@@ -113,7 +113,13 @@ class ExecutionActor:
             case stepper.StartVerification():
                 await self._append(incident, f.VerificationStarted(plan_id=plan_id))
             case stepper.Succeed():
-                facts: list[f.Fact] = [f.PlanSucceeded(plan_id=plan_id, reason=reason)]
+                now_ms = self._clock.now_ms()
+                facts: list[f.Fact] = [
+                    f.AlertCleared(fingerprint=alert.fingerprint, ended_at_ms=now_ms)
+                    for alert in incident.alerts
+                    if alert.open and alert.fingerprint in record.plan.verify
+                ]
+                facts.append(f.PlanSucceeded(plan_id=plan_id, reason=reason))
                 if all(alert.fingerprint in record.plan.verify for alert in incident.alerts if alert.open):
                     facts.append(f.IncidentResolved(reason=f"{record.plan.runbook} helped: {reason}"))
                 await self._append(incident, *facts)
@@ -277,8 +283,16 @@ class ExecutionActor:
         return [*told, *(await self._detectors.health(watched) if watched else ())]
 
     async def _record(self, incident_id: IncidentId, plan_id: PlanId, index: int, outcome: Outcome) -> None:
-        fact = {Ending.SUCCEEDED: f.StepSucceeded, Ending.FAILED: f.StepFailed, Ending.UNKNOWN: f.StepUnknown}
-        await self._surely(incident_id, fact[outcome.ending](plan_id=plan_id, index=index, detail=outcome.detail))
+        detail = outcome.detail
+        fact: f.StepFact
+        match outcome.ending:
+            case Ending.SUCCEEDED:
+                fact = f.StepSucceeded(plan_id=plan_id, index=index, detail=detail)
+            case Ending.FAILED:
+                fact = f.StepFailed(plan_id=plan_id, index=index, detail=detail, sent=outcome.sent)
+            case Ending.UNKNOWN:
+                fact = f.StepUnknown(plan_id=plan_id, index=index, detail=detail)
+        await self._surely(incident_id, fact)
 
     async def _record_undo(self, incident_id: IncidentId, plan_id: PlanId, index: int, outcome: Outcome) -> None:
         fact = f.UndoSucceeded if outcome.ending is Ending.SUCCEEDED else f.UndoFailed

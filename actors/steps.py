@@ -25,10 +25,11 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """An ending with what is known of it, for people."""
+    """An ending with what is known of it, for people. `sent`: AWS took the call, whatever came of it."""
 
     ending: Ending
     detail: str
+    sent: bool = False
 
 
 class StepRunner:
@@ -83,12 +84,12 @@ class StepRunner:
             try:
                 now = await self.observe(step)
             except (Unavailable, Forbidden, Invalid) as error:
-                return Outcome(ending=Ending.FAILED, detail=f"{said}; then it could not be looked at: {error}")
+                return Outcome(ending=Ending.FAILED, detail=f"{said}; then unseen: {error}", sent=True)
             if action.effect_seen(step, previous, now):
                 return Outcome(ending=Ending.SUCCEEDED, detail=f"{said}; {shown(now)}")
             if self._clock.monotonic() >= deadline:
                 within = f"within {self._effect_within_s:.0f} s"
-                return Outcome(ending=Ending.FAILED, detail=f"{said}; no effect {within}: {shown(now)}")
+                return Outcome(ending=Ending.FAILED, detail=f"{said}; no effect {within}: {shown(now)}", sent=True)
             await self._clock.sleep(self._poll_s)
 
 

@@ -76,7 +76,7 @@ class Overloaded(SentinelError):
 
 
 class Unavailable(SentinelError):
-    """A part Sentinel needs does not answer; nothing was changed, so the call may be repeated."""
+    """A part Sentinel needs does not answer: try again, after a look at what is there where the call had an effect."""
 
     next_step = NextStep.RETRY
 

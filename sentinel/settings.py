@@ -89,7 +89,7 @@ class Store(Section):
     def _known_database(cls, url: str) -> str:
         if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
             scheme = url.split("://", maxsplit=1)[0]
-            raise ValueError(f"expected sqlite:///PATH or postgresql+psycopg://…, got scheme {scheme!r}")
+            raise ValueError(f"sqlite:///PATH or postgresql+psycopg://…, got scheme {scheme!r}")
         return url
 
 

@@ -67,7 +67,8 @@ def _read_yaml(path: str, environ: Mapping[str, str]) -> dict[str, Any]:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise Invalid("SENTINEL_CONFIG", path, f"a readable YAML file ({error.strerror})") from None
-
+    except UnicodeDecodeError:
+        raise Invalid("SENTINEL_CONFIG", path, "a YAML file in UTF-8") from None
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -13,9 +13,9 @@ from starlette.types import Message
 
 from actors.api import Approval, Journal
 from sentinel.clock import Clock
-from sentinel.errors import NotFound, SentinelError
-from sentinel.ids import IncidentId
-from sentinel.incidents.nouns import IncidentState, Principal
+from sentinel.errors import Conflict, NotFound, SentinelError
+from sentinel.ids import IncidentId, incident_of_plan
+from sentinel.incidents.nouns import Incident, IncidentState, Principal
 from sentinel.settings import Settings
 from serve_apps import schemas
 from serve_apps.auth import Scope, authenticate
@@ -143,6 +143,9 @@ def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRoute
         else:
             evidence = f"HTTP API as {principal.id}"
             answer = await backend.approval.decide(plan_id, body.digest, verb, principal, body.reason, evidence)
+            incident = await backend.journal.incident(incident_of_plan(plan_id))
+            if not _counted(incident, plan_id, body.digest, verb, principal):
+                raise Conflict(answer)
         return schemas.Answer(answer=answer)
 
     @router.get("/api/v1/audit", dependencies=[reader], tags=["audit"], responses=refusals)
@@ -169,6 +172,15 @@ def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRoute
         return report
 
     return router
+
+
+def _counted(incident: Incident | None, plan_id: str, digest: str, decision: str, principal: Principal) -> bool:
+    """Whether the journal has this principal's word on the digest; a repeated request is answered like the first."""
+    record = incident.plan(plan_id) if incident else None
+    return record is not None and any(
+        (verdict.principal.id, verdict.digest, verdict.decision) == (principal.id, digest, decision)
+        for verdict in record.verdicts
+    )
 
 
 async def _health(backend: Backend) -> schemas.Health:

@@ -59,6 +59,10 @@ def on_ray(settings: Settings) -> Behind:
             found.append("executor.dry_run is on: approved plans are rehearsed, nothing is sent to AWS")
         if not settings.approval.approvers:
             found.append("approval.approvers is empty: every verified principal may approve")
+        if settings.slack.active and not settings.slack.bot_token and not settings.approval.approvers:
+            found.append(
+                "with only a webhook Slack does not say who is a guest: name who may approve in approval.approvers"
+            )
         if not settings.slack.active:
             found.append("Slack is off: plans are decided by API only")
         return [note for note in found if note]

@@ -7,37 +7,32 @@ it goes to the one who clicked. `response_url` is never used: it would have us c
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
-import aiohttp
 import msgspec
 import structlog
 from slack_bolt.adapter.starlette.async_handler import to_starlette_response
 from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncBoltContext, AsyncBoltRequest
 from slack_bolt.authorization import AuthorizeResult
-from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from sentinel.clock import Clock
-from sentinel.errors import Invalid, SentinelError, TooLarge
+from sentinel.errors import Invalid, OutcomeUnknown, SentinelError, TooLarge, Unavailable
 from sentinel.ids import incident_of_plan
 from sentinel.incidents.nouns import Principal
 from serve_apps.errors import response_to
+from serve_apps.slack_people import SLACK_FAILS, failure, look_up, web_client
 
 APPROVE, REJECT = "sentinel_approve", "sentinel_reject"  # the card's action ids
 MAX_BODY = 1024 * 1024
 _FORM = "application/x-www-form-urlencoded"
-_TIMEOUT_S = 5
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-# What a call of slack_sdk may raise; the last where it takes a plain text for a mapping.
-_SLACK_FAILS = (SlackClientError, aiohttp.ClientError, OSError, AttributeError)
+_DECIDE_WITHIN_S = 60.0
 
 # Lower-case headers, raw body, now in milliseconds; raises Unauthenticated.
 Verify = Callable[[Mapping[str, str], bytes, int], None]
@@ -162,7 +157,7 @@ def slack_routes(
     *, verify: Verify, decisions: Decisions, clock: Clock, api_url: str, bot_token: str = "", team_id: str = ""
 ) -> list[Route]:
     """The door for Slack. Without a `bot_token` nobody is looked up, and nobody is told what came of a click."""
-    door = _Door(verify, decisions, clock, _client(bot_token, api_url) if bot_token else None, team_id)
+    door = _Door(verify, decisions, clock, web_client(bot_token, api_url) if bot_token else None, team_id)
     return [Route("/slack/events", door.events, methods=["POST"])]
 
 
@@ -239,7 +234,7 @@ class _Door:
             return refused
         name = click.user_name
         if self._client:
-            refused, real_name = await _look_up(self._client, click)
+            refused, real_name = await look_up(self._client, click.user, click.team)
             if refused:
                 return refused
             name = _printable(real_name) or name
@@ -248,10 +243,20 @@ class _Door:
             f"Slack v0 signature of timestamp {click.signed_at}, team {click.team}, user {click.user}, "
             f"channel {click.channel}, message {click.message_ts}"
         )
-        try:
-            return await self._decisions.decide(click.plan_id, click.digest, click.decision, principal, "", evidence)
-        except SentinelError as error:
-            return f"not decided: {error}"
+        deadline = self._clock.monotonic() + _DECIDE_WITHIN_S
+        while True:
+            try:
+                return await self._decisions.decide(
+                    click.plan_id, click.digest, click.decision, principal, "", evidence
+                )
+            except (Unavailable, OutcomeUnknown) as error:
+                # Slack was told 200 and will not send the click again. Deciding twice is harmless, forgetting is not.
+                if self._clock.monotonic() >= deadline:
+                    return f"not decided, click again: {error}"
+                log.warning("verdict waits", plan_id=click.plan_id, error=str(error))
+                await self._clock.sleep(1.0)
+            except SentinelError as error:
+                return f"not decided: {error}"
 
     async def _tell(self, click: Click, line: str) -> None:
         if self._client is None:
@@ -262,40 +267,8 @@ class _Door:
             await self._client.chat_postEphemeral(
                 channel=click.channel, user=click.user, text=text, blocks=[block], parse="none", link_names=False
             )
-        except _SLACK_FAILS as error:
-            log.warning("clicker not told", plan_id=click.plan_id, user=click.user, error=_failure(error))
-
-
-def _client(bot_token: str, api_url: str) -> AsyncWebClient:
-    quiet = logging.getLogger("serve_apps.slack.wire")
-    quiet.setLevel(logging.WARNING)
-    client = AsyncWebClient(token=bot_token, base_url=api_url, timeout=_TIMEOUT_S, logger=quiet, retry_handlers=[])
-    if urlsplit(api_url).hostname in _LOOPBACK:
-        client.proxy = None  # slack_sdk takes HTTPS_PROXY for every address
-    return client
-
-
-async def _look_up(client: AsyncWebClient, click: Click) -> tuple[str, str]:
-    """Why Slack's word on the user rules them out (empty if it does not), and their name.
-
-    No answer rules them out too: a guest must not decide because Slack was slow. Console, API and CLI remain.
-    """
-    try:
-        answer = await client.users_info(user=click.user)
-    except _SLACK_FAILS as error:
-        log.warning("clicker not looked up", user=click.user, error=_failure(error))
-        return f"not decided: Slack did not tell who you are ({_failure(error)}); decide in the console instead", ""
-    user: Mapping[str, Any] = answer.get("user") or {}
-    barred = ("deleted", "is_bot", "is_restricted", "is_ultra_restricted", "is_stranger")
-    if user.get("id") != click.user or user.get("team_id", click.team) != click.team or any(map(user.get, barred)):
-        return "not decided: only full members of this workspace may decide", ""
-    return "", str(user.get("real_name") or "")
-
-
-def _failure(error: Exception) -> str:
-    """A failure in a word; the texts of slack_sdk carry whole answers."""
-    code = str(error.response.get("error")) if isinstance(error, SlackApiError) else ""
-    return code if re.fullmatch(r"[a-z_]{1,64}", code) else type(error).__name__
+        except SLACK_FAILS as error:
+            log.warning("clicker not told", plan_id=click.plan_id, user=click.user, error=failure(error))
 
 
 async def _limited_body(request: Request) -> bytes:

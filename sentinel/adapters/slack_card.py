@@ -68,7 +68,7 @@ _PLAN_WORDS: Mapping[PlanState, str] = {
 def card(incident: Incident, *, public_url: str) -> tuple[list[Block], str]:
     """The blocks that show `incident` as it now is, and the text for notifications.
 
-    `public_url` is where the console is reached from outside; empty leaves the link out.
+    `public_url` is where Sentinel is reached from outside; empty leaves the link out.
     Approve and Reject are there only while a plan awaits approval; their value is JSON {"plan", "digest"}.
     """
     record = _shown(incident)
@@ -210,7 +210,7 @@ def _plan(incident: Incident, record: PlanRecord, public_url: str) -> list[Block
         blocks.append(_section(lines("Earlier plans", earlier, most=MAX_LISTED, limit=400)))
     if record.state is PlanState.AWAITING_APPROVAL:
         if not whole:
-            where = f" at {_link(incident, public_url)}" if public_url else ", with `sentinel` or its console"
+            where = f" at {_link(incident, public_url)}" if public_url else ", with `sentinel show`"
             blocks.append(_section(f"*This plan cannot be shown whole here.* Read and approve it elsewhere{where}."))
         blocks.append(_buttons(plan, whole))
     return blocks

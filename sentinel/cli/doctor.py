@@ -13,6 +13,7 @@ from sentinel.adapters.qdrant import open_memory
 from sentinel.adapters.sql_journal import SqlJournalStore
 from sentinel.cli.checking import never_runs
 from sentinel.cli.client import Client
+from sentinel.cli.system import require_reachable
 from sentinel.errors import SentinelError
 from sentinel.settings import Settings
 from sentinel.settings_loader import load
@@ -94,6 +95,7 @@ def _runbooks(settings: Settings) -> str:
 def _ray(settings: Settings) -> str:
     if not settings.ray.address:
         return f"version {ray.__version__}; `sentinel up` starts a cluster of its own on this machine"
+    require_reachable(settings.ray.address)
     return f"version {ray.__version__}; `sentinel up` joins the cluster at {settings.ray.address}"
 
 

@@ -20,7 +20,8 @@ def demo(environ: Mapping[str, str], console: Console, *, manual: bool, once: bo
         console.print()
         console.print(f"  Slack     [bold]{addresses.slack_url}[/bold]   the channel, with its buttons")
         console.print(f"  API       [bold]{addresses.api_url}/docs[/bold]")
-        console.print(f"  Incidents {addresses.api_url}/api/v1/incidents   or: sentinel incidents")
+        console.print(f"  Incidents {addresses.api_url}/api/v1/incidents")
+        console.print(f"  in a shell: .venv/bin/sentinel incidents --api-url {addresses.api_url}")
         console.print(f"  Shop      {addresses.control_url}/   services, faults and metrics as JSON")
         console.print()
         if manual:

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from sentinel.cli.locks import claimed
 from sentinel.cli.waiting import wait_until
 from sentinel.errors import NotFound, Unavailable
 from sentinel.settings import Settings
@@ -51,8 +52,10 @@ def sandbox(environ: Mapping[str, str], tick_s: float) -> Iterator[Sandbox]:
     Unavailable if a process does not come up, with what it said.
     """
     with contextlib.ExitStack() as ends:
-        api_port = int(environ.get("SENTINEL_API_PORT", "8000"))
+        api_port = environ.get("SENTINEL_API_PORT", "8000")
         api_url = f"http://127.0.0.1:{api_port}"
+        # A second demo of this directory must not sweep the files of the first from under it.
+        ends.enter_context(claimed(FILES.with_name("demo.lock"), f"{FILES} is"))
         shutil.rmtree(FILES, ignore_errors=True)
         FILES.mkdir(parents=True, mode=0o700)
         slack_port, token, secret = _free_port(8065), f"xoxb-{os.urandom(12).hex()}", os.urandom(16).hex()

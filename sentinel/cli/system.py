@@ -1,10 +1,13 @@
 """Starts and ends the whole system on a Ray cluster: its own, or one that is already there."""
 
+import atexit
 import contextlib
 import logging
 import os
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,7 @@ from ray import serve
 
 from actors import handles, wiring
 from sentinel.cli.client import Client
+from sentinel.cli.locks import claimed
 from sentinel.cli.waiting import wait_until
 from sentinel.errors import Conflict, Invalid, Unavailable
 from sentinel.settings import Settings
@@ -21,6 +25,7 @@ from serve_apps.app import APP_NAME, build
 from serve_apps.auth import check_exposure
 
 _READY_WITHIN_S = 120.0
+_END_WITHIN_S = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +47,20 @@ def system(settings: Settings, say: Callable[[str], None], key: str = "") -> Ite
     check_exposure(settings.api, settings.api.host)
     if not settings.ray.address:
         _require_port(settings, url)
-    wiring.check_files(settings)
     with contextlib.ExitStack() as ends:
+        for lock in _own_files(settings):
+            ends.enter_context(claimed(lock, f"the files beside {lock} are"))
+        wiring.check_files(settings)
+        ends.callback(_end_haproxy, settings.api.port)
         _connect_to_ray(settings, say)
-        ends.callback(ray.shutdown)
+        ends.callback(_leave_ray, settings)
         if settings.ray.address:
             _require_room(settings, url)
         say("starting the actors and the HTTP door")
         serve.start(http_options={"host": settings.api.host, "port": settings.api.port})
         # Serve itself is left to the cluster: others may use it there, and our own ends with its Serve.
-        ends.callback(wiring.stop_actors, settings)
-        ends.callback(serve.delete, APP_NAME)
+        ends.callback(_while_alive, settings, lambda: wiring.stop_actors(settings))
+        ends.callback(_while_alive, settings, lambda: serve.delete(APP_NAME))
         serve.run(build(settings), name=APP_NAME, route_prefix="/")
         client = Client(url, key)
         report = wait_until(client.ready, _READY_WITHIN_S)
@@ -98,6 +106,7 @@ def _connect_to_ray(settings: Settings, say: Callable[[str], None]) -> None:
     _hush()
     address = settings.ray.address
     if address:
+        require_reachable(address)
         say(f"joining the Ray cluster at {address}")
         try:
             ray.init(
@@ -119,6 +128,7 @@ def _connect_to_ray(settings: Settings, say: Callable[[str], None]) -> None:
             f"a Ray cluster is already running at {running.read_text(encoding='utf-8').strip()}; starting our own "
             "beside it (to use that one, set SENTINEL_RAY_ADDRESS=auto)"
         )
+    _end_haproxy(settings.api.port)
     _give_haproxy_its_own_place(settings.api.port)
     say("starting Ray on this machine")
     ray.init(
@@ -138,7 +148,12 @@ def _give_haproxy_its_own_place(port: int) -> None:
     """Files and ports of this door's HAProxy, so that two systems on one machine do not share a socket."""
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
         return
-    folder = Path(tempfile.gettempdir()) / f"sentinel-haproxy-{os.getuid()}-{port}"
+    folder = _haproxy_folder(port)
+    # Its admin socket re-routes the door, so nobody else on this machine may reach it.
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise Conflict(f"{folder} belongs to another user: remove it, or choose another SENTINEL_API_PORT")
+    folder.chmod(0o700)
     for name, value in {
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": folder / "haproxy.cfg",
         "RAY_SERVE_HAPROXY_SOCKET_PATH": folder / "admin.sock",
@@ -151,6 +166,75 @@ def _give_haproxy_its_own_place(port: int) -> None:
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": _free_port(),
     }.items():
         os.environ.setdefault(name, str(value))
+
+
+def _haproxy_folder(port: int) -> Path:
+    return Path(tempfile.gettempdir()) / f"sentinel-haproxy-{os.getuid()}-{port}"
+
+
+def _end_haproxy(port: int) -> None:
+    """End what is left of this door's HAProxy.
+
+    Where a signal reached all our processes at once, Ray's manager of it died first and could not end it; it would
+    keep the port, and pass requests on to whoever has the replica's port next.
+    """
+    marker = str(_haproxy_folder(port)).encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (entry / "cmdline").read_bytes()
+            if marker in command and b"haproxy" in command.partition(b"\0")[0]:
+                os.kill(int(entry.name), signal.SIGTERM)
+
+
+def _own_files(settings: Settings) -> list[Path]:
+    """The locks that keep a second system off this one's files; a database server has its own fence."""
+    locks = [Path(settings.detection.checkpoint_path) / "system.lock"]
+    if settings.store.url.startswith("sqlite:///"):
+        locks.append(Path(settings.store.url.removeprefix("sqlite:///") + ".lock"))
+    return locks
+
+
+def _while_alive(settings: Settings, end: Callable[[], object]) -> None:
+    """Call `end` unless our cluster died before us; and go on without it where it takes too long."""
+    if not _our_cluster_died(settings):
+        ending = threading.Thread(target=end, daemon=True)
+        ending.start()
+        ending.join(_END_WITHIN_S)
+
+
+def _leave_ray(settings: Settings) -> None:
+    if _our_cluster_died(settings):
+        # Ray would wait a minute for its dead head, and then end this process before it has ended its others.
+        atexit.unregister(ray.shutdown)
+    else:
+        ray.shutdown()
+
+
+def _our_cluster_died(settings: Settings) -> bool:
+    """Whether the head that we started is gone, as when a signal reached all our processes at once."""
+    if settings.ray.address:
+        return False
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            name, _, fields = (entry / "stat").read_text(encoding="utf-8").partition(" (")[2].rpartition(") ")
+            state, parent = fields.split()[:2]
+            if name == "gcs_server" and int(parent) == os.getpid():
+                return state == "Z"
+    return Path("/proc/self").exists()
+
+
+def require_reachable(address: str) -> None:
+    """A Ray cluster listens at `address`. Raises Unavailable, which Ray itself says only after five minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # `auto` and the like, which Ray looks up by itself
+    try:
+        socket.create_connection((host, int(port)), timeout=3).close()
+    except OSError as error:
+        raise Unavailable(
+            f"no Ray cluster answers at {address} ({error.strerror or error}): start it with `ray start --head`, "
+            "or give its address in SENTINEL_RAY_ADDRESS"
+        ) from None
 
 
 def _free_port() -> int:

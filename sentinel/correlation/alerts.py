@@ -10,7 +10,7 @@ from sentinel.incidents.nouns import Alert, Change, Direction, Severity
 from sentinel.telemetry.events import Event
 from sentinel.telemetry.kinds import AVAILABILITY, CPU, DISK, ERRORS, LATENCY, MEMORY, OTHER, TRAFFIC, kind_of
 
-CRITICAL_SCORE = 20.0  # spreads; the detector opens at 8 by default, so this is far beyond a near miss
+CRITICAL_SCORE = 20.0  # spreads; the detector opens at 6 by default, so this is far beyond a near miss
 EVIDENCE_CAP = 5.0
 
 # (kind, which way its pressure went) -> severity, and severity from CRITICAL_SCORE. What is not here is

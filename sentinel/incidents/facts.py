@@ -195,10 +195,11 @@ class StepSucceeded(StepFact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFailed(StepFact):
-    """The call was refused, or its effect did not come about."""
+    """The call was not made or was refused; or, if `sent`, it was taken and its effect was not seen in time."""
 
     kind: ClassVar[str] = "step_failed"
     detail: str
+    sent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,6 +136,8 @@ def _step_changed(record: PlanRecord, entry: f.Entry, fact: f.StepFact) -> PlanR
     _, after = STEP[type(fact)]
     step = record.steps[fact.index]
     step = replace(step, state=after, detail=getattr(fact, "detail", step.detail))
+    if isinstance(fact, f.StepFailed):
+        step = replace(step, sent=fact.sent)
     if isinstance(fact, f.StepStarted):
         step = replace(step, previous=fact.previous, started_at_ms=entry.at_ms)
     elif after is not StepState.UNDO_STARTED:

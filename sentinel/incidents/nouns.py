@@ -228,10 +228,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """What is known of one step. `previous` is the resource as it was before the step."""
+    """What is known of one step. `previous` is the resource before it; `sent` marks a failure whose call was taken."""
 
     state: StepState = StepState.PENDING
     previous: Mapping[str, Scalar] | None = None
+    sent: bool = False
     detail: str = ""
     started_at_ms: int | None = None
     ended_at_ms: int | None = None

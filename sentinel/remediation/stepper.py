@@ -147,7 +147,7 @@ def _rolling_back(record: PlanRecord) -> Move:
     left = [
         f"step {index + 1} ({record.plan.steps[index].action}) {_left(step.state)}"
         for index, step in enumerate(record.steps)
-        if step.state not in (StepState.PENDING, StepState.UNDONE, StepState.FAILED)
+        if step.state not in (StepState.PENDING, StepState.UNDONE) and (step.state is not StepState.FAILED or step.sent)
     ]
     if left and not record.plan.dry_run:
         return FinishForPeople(reason=f"{record.rollback_reason}; {', '.join(left)}")
@@ -162,6 +162,7 @@ def _inverse_exists(record: PlanRecord, index: int) -> bool:
 def _left(state: StepState) -> str:
     return {
         StepState.SUCCEEDED: "was done and stays",
+        StepState.FAILED: "was sent, and its effect was not seen",
         StepState.UNKNOWN: "may or may not have been done",
         StepState.UNDO_FAILED: "could not be undone",
     }.get(state, f"is {state}")

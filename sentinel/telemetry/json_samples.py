@@ -5,6 +5,7 @@ a smaller one in seconds (to the year 5138): the two ranges do not meet in any t
 """
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -65,6 +66,10 @@ def decode_json(body: bytes, content_type: str) -> Decoded:
     return _columns(rows, places, rejections)
 
 
+# No JSON, yet what Python's json module writes for such values. As a text it spoils its own sample only.
+_NO_NUMBER = re.compile(rb'((?<!\\)"value"\s*:\s*)(-?(?:NaN|Infinity))(?=[\s,}])')
+
+
 def _array(body: bytes, rejections: Rejections) -> _Numbered:
     try:
         rows = _rows.decode(body)
@@ -77,6 +82,9 @@ def _array(body: bytes, rejections: Rejections) -> _Numbered:
     except msgspec.ValidationError:
         raise Invalid("body", body[:40], "a JSON array of samples") from None
     except _UNREADABLE as error:
+        quoted = _NO_NUMBER.sub(rb'\1"\2"', body)
+        if quoted != body:
+            return _array(quoted, rejections)
         raise Invalid("body", body[:40], f"JSON ({_reason(error)})") from None
     return _one_by_one([bytes(raw) for raw in raws], rejections)
 

@@ -1,16 +1,17 @@
 """The approval stage: what it proposes, whom it believes, and that a plan is decided once."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sentinel.errors import Conflict, IllegalTransition, Invalid, NotFound, OutcomeUnknown, Unavailable
 from sentinel.incidents import facts as f
-from sentinel.incidents.nouns import IncidentState, PlanState, Principal
+from sentinel.incidents.nouns import IncidentState, PlanState, Principal, Suspect
 from sentinel.remediation.approval import ApprovalPolicy
 from sentinel.remediation.safety import Limits
-from tests.actors.rig import Proxy, Rig, ended, eventually
+from tests.actors.rig import SCALE_OUT, Proxy, Rig, ended, eventually
 from tests.unit.incidents.make import ANN, BOB, CARLA, ID, T0, alert, approved, opened, plan
 
 
@@ -61,6 +62,28 @@ async def test_without_a_plan_it_is_for_people_with_the_reason(rig: Rig, kwargs:
     assert incident.state is IncidentState.ESCALATED
     assert said in incident.state_reason
     assert incident.plans == ()
+
+
+async def test_an_incident_without_a_plan_gets_one_when_an_alert_joins_that_has_one(rig: Rig) -> None:
+    await rig.tell(opened(alert("web", kind="errors")))
+    stage = rig.approval(runbooks=(replace(SCALE_OUT, kind="latency"),))
+    await settled(rig, stage)
+    escalated = await rig.incident()
+    assert escalated.state is IncidentState.ESCALATED
+    await settled(rig, stage)
+    assert (await rig.incident()).state_reason == escalated.state_reason
+    suspects = (Suspect(service="checkout", score=1.0, reasons=()),)
+    await rig.tell(f.AlertRaised(alert=alert(), suspects=suspects, reason="a call away"))
+    await settled(rig, stage)
+    assert (await rig.plan()).state is PlanState.AWAITING_APPROVAL
+
+
+async def test_a_plan_that_was_turned_down_is_not_proposed_again(rig: Rig) -> None:
+    stage, made = await waiting(rig)
+    await say(stage, made, ANN, "reject")
+    await settled(rig, stage)
+    incident = await rig.incident()
+    assert (incident.state, len(incident.plans)) == (IncidentState.ESCALATED, 1)
 
 
 async def test_what_is_over_by_itself_gets_no_plan(rig: Rig) -> None:

@@ -170,7 +170,11 @@ async def test_where_messages_cannot_be_changed_each_state_is_told_once(rig: Rig
     await rig.tell(f.PlanProposed(plan=plan()))
     await shown(rig, cards)
     await shown(rig, cards)
-    assert texts(rig) == ["open: no plan", "mitigating: proposed"]
+    assert texts(rig) == ["open: no plan"], "the question itself follows at once"
+    await rig.tell(f.ApprovalRequested(plan_id=plan().plan_id, asked=""))
+    await shown(rig, cards)
+    await shown(rig, cards)
+    assert texts(rig) == ["open: no plan", "mitigating: awaiting_approval"]
 
 
 async def test_where_messages_cannot_be_changed_a_restart_tells_nothing_twice(rig: Rig) -> None:

@@ -76,6 +76,13 @@ async def test_a_service_that_is_no_neighbour_gets_an_incident_of_its_own(rig: R
     assert len(await placed(rig, anomaly("somewhere-else", started_s=60))) == 2
 
 
+async def test_a_burst_joins_whatever_order_it_comes_in(rig: Rig) -> None:
+    # Starts decide the order: web comes first, and is near only once checkout is part of it.
+    await placed(rig, anomaly("payments"))
+    (incident,) = await placed(rig, anomaly("web", started_s=60), anomaly("checkout", started_s=61))
+    assert incident.services == ("payments", "checkout", "web")
+
+
 async def test_the_same_anomaly_told_twice_changes_nothing(rig: Rig) -> None:
     await placed(rig, anomaly("payments"), anomaly("payments"))
     (incident,) = await placed(rig, anomaly("payments"))

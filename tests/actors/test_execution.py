@@ -39,9 +39,10 @@ async def test_a_plan_that_helps_resolves_the_incident(rig: Rig) -> None:
     incident = await rig.incident()
     assert incident.state is IncidentState.RESOLVED
     assert incident.state_reason.startswith("scale-out helped: the detector finds all 1 series back")
-    assert (await rig.kinds())[-7:] == [
+    assert not any(alert.open for alert in incident.alerts)
+    assert (await rig.kinds())[-8:] == [
         *("plan_approved", "execution_started", "step_started", "step_succeeded"),
-        *("verification_started", "plan_succeeded", "incident_resolved"),
+        *("verification_started", "alert_cleared", "plan_succeeded", "incident_resolved"),
     ]
 
 

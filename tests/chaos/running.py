@@ -30,10 +30,6 @@ from tests.scenarios.ray_head import free_ports
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-_ACTORS = {"journal": "Journal", "detection": "Detection", "correlation": "Correlation"} | {
-    "approval": "Approval",
-    "execution": "Execution",
-}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,7 +67,7 @@ class System:
 
     def kill(self, actor: str) -> int:
         """End the process of one actor by SIGKILL, and answer the process id it had."""
-        title = f"ray::{_ACTORS[actor]}"
+        title = f"ray::{actor.capitalize()}"
         found = wait_until(lambda: next(iter(self._processes(title)), None), 20)
         assert found is not None, f"no process of this system is called {title}"
         os.kill(found, signal.SIGKILL)
@@ -79,7 +75,7 @@ class System:
 
     def back(self, actor: str, killed: int) -> None:
         """Wait until the actor has a new process and the system answers as a whole."""
-        title = f"ray::{_ACTORS[actor]}"
+        title = f"ray::{actor.capitalize()}"
         assert wait_until(lambda: any(pid != killed for pid in self._processes(title)) or None, 30), f"{actor} is gone"
         assert wait_until(self.client.ready, 60), f"the system did not come back after {actor}"
 

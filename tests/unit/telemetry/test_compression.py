@@ -50,7 +50,7 @@ def test_a_bomb_is_refused_in_little_memory(encoding: str) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 1024 * 1024
+    assert peak < 8 * 1024 * 1024  # of the 64 MiB it claims; what else the process allocates meanwhile is counted too
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd", "snappy"])

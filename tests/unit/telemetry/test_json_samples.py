@@ -114,6 +114,15 @@ def test_a_line_that_is_not_json_is_refused_alone() -> None:
     assert (decoded.rejected[0].index, decoded.rejected[0].field) == (0, "sample")
 
 
+@pytest.mark.parametrize("written", ["NaN", "Infinity", "-Infinity"])
+def test_what_pythons_json_writes_for_no_number_is_refused_alone(written: str) -> None:
+    bad = f'{{"metric": "m", "labels": {{"a": "say \\"value\\": NaN"}}, "timestamp": 1700000000, "value": {written}}}'
+    decoded = decode_json(f"[{bad}, {json.dumps(sample())}]".encode(), ARRAY)
+    assert len(decoded) == 1
+    rejected = decoded.rejected[0]
+    assert (rejected.index, rejected.field, rejected.value) == (0, "value", repr(written))
+
+
 def test_text_that_is_not_utf8_is_refused_alone() -> None:
     bad = [
         b'{"metric": "\xff", "timestamp": 1700000000, "value": 1}',
@@ -127,7 +136,7 @@ def test_text_that_is_not_utf8_is_refused_alone() -> None:
         assert decode_json(b"[" + each + b"]", ARRAY).rejected_count == 1
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"7", b"[", b"hello", b'[{"value": NaN}]', b"[" * 100_000, b"\xff\xfe"])
+@pytest.mark.parametrize("body", [b"", b"{}", b"7", b"[", b"hello", b'[{"at": NaN}]', b"[" * 100_000, b"\xff\xfe"])
 def test_a_body_that_is_no_array_is_refused_whole(body: bytes) -> None:
     with pytest.raises(Invalid, match="body"):
         decode_json(body, ARRAY)

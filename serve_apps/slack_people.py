@@ -1,0 +1,52 @@
+"""What the Slack door asks of Slack itself: who clicked, and to tell them what came of it."""
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from sentinel.settings import LOOPBACK_HOSTS
+
+_TIMEOUT_S = 5
+# What a call of slack_sdk may raise; the last where it takes a plain text for a mapping.
+SLACK_FAILS = (SlackClientError, aiohttp.ClientError, OSError, AttributeError)
+
+log = structlog.get_logger(__name__)
+
+
+def web_client(bot_token: str, api_url: str) -> AsyncWebClient:
+    quiet = logging.getLogger("serve_apps.slack.wire")
+    quiet.setLevel(logging.WARNING)
+    client = AsyncWebClient(token=bot_token, base_url=api_url, timeout=_TIMEOUT_S, logger=quiet, retry_handlers=[])
+    if urlsplit(api_url).hostname in LOOPBACK_HOSTS:
+        client.proxy = None  # slack_sdk takes HTTPS_PROXY for every address
+    return client
+
+
+async def look_up(client: AsyncWebClient, user_id: str, team_id: str) -> tuple[str, str]:
+    """Why Slack's word on the user rules them out (empty if it does not), and their name.
+
+    No answer rules them out too: a guest must not decide because Slack was slow. The API remains.
+    """
+    try:
+        answer = await client.users_info(user=user_id)
+    except SLACK_FAILS as error:
+        log.warning("clicker not looked up", user=user_id, error=failure(error))
+        return f"not decided: Slack did not tell who you are ({failure(error)}); decide by API instead", ""
+    user: Mapping[str, Any] = answer.get("user") or {}
+    barred = ("deleted", "is_bot", "is_restricted", "is_ultra_restricted", "is_stranger")
+    if user.get("id") != user_id or user.get("team_id", team_id) != team_id or any(map(user.get, barred)):
+        return "not decided: only full members of this workspace may decide", ""
+    return "", str(user.get("real_name") or "")
+
+
+def failure(error: Exception) -> str:
+    """A failure in a word; the texts of slack_sdk carry whole answers."""
+    code = str(error.response.get("error")) if isinstance(error, SlackApiError) else ""
+    return code if re.fullmatch(r"[a-z_]{1,64}", code) else type(error).__name__
