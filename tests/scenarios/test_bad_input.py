@@ -37,7 +37,7 @@ SAMPLES: dict[str, tuple[str, list[str]]] = {
     "nothing": ("", ["body"]),
     "a text": ('"cpu is high"', ["expected"]),
     "a value that is a text": (json.dumps([sample(value="high")]), ["value", "high", "number"]),
-    "a value that is no number": ('[{"metric": "m", "labels": {}, "timestamp": 1, "value": NaN}]', ["JSON"]),
+    "a value that is no number": ('[{"metric": "m", "labels": {}, "timestamp": 1, "value": NaN}]', ["value", "NaN"]),
     "a value beyond all numbers": (json.dumps([sample()]).replace("1.0}", "1e999}"), ["value"]),
     "a time that is a text": (json.dumps([sample(timestamp="yesterday")]), ["timestamp", "yesterday"]),
     "a time in another unit": (json.dumps([sample(timestamp=1)]), ["timestamp", "2000 and 2100"]),
