@@ -1,5 +1,7 @@
 """`sentinel check`: what the settings come to, and rules that can never do anything."""
 
+import re
+
 from rich.console import Console
 from rich.markup import escape
 
@@ -13,7 +15,9 @@ from sentinel.settings import Settings
 def run(settings: Settings, console: Console) -> None:
     """Print every section that was set, then each runbook and why it can never run, where that is so."""
     for name, section in settings.model_dump(mode="json", exclude_defaults=True, exclude={"runbooks"}).items():
-        console.print(f"[bold]{name}[/bold] {escape(str(section))}", soft_wrap=True)
+        # The store's URL may carry a password; every other secret hides itself.
+        text = re.sub(r"(://[^:/@'\s]+):[^@'\s]+@", r"\1:***@", str(section))
+        console.print(f"[bold]{name}[/bold] {escape(text)}")
     runbooks = [entry.runbook for entry in settings.runbooks]
     allowed = limits(settings)
     dead = 0
