@@ -4,7 +4,7 @@ Real requests (2,000 samples of distinct series, 8 labels each, snappy) over HTT
 turn, on the same machine in the same run. Reported: samples a second, and samples per CPU-second over all processes
 of the receiver (from /proc), for each number of series; then where Sentinel's time goes, stage by stage, in process.
 
-    python -m benchmarks.intake [--series 20000 200000] [--samples 2000000] [--repeat 3] [--prometheus /usr/bin/prometheus]
+    python -m benchmarks.intake [--series 20000 200000] [--samples 2000000] [--repeat 3] [--prometheus PATH]
 """
 
 import argparse

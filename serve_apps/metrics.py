@@ -12,7 +12,7 @@ class Meter:
     """Counters of one replica."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
         self.registry = CollectorRegistry()
 
         def counter(name: str, meaning: str, *labels: str) -> Counter:

@@ -167,7 +167,7 @@ class _Fast:
         if None not in numbers and min(map(len, raws), default=size) >= size:
             self._heads += [before + raw[:size] for raw in raws]
             self._tails += tails
-            self._numbers += numbers  # type: ignore[arg-type]
+            self._numbers += numbers  # type: ignore[arg-type]  # no None among them, as just seen
             self._places += range(first, points.count)
             return
         for place, (raw, tail, number) in enumerate(zip(raws, tails, numbers, strict=True), start=first):
