@@ -32,6 +32,7 @@ class Decisions:
 
     calls: list[tuple[str, str, str, Principal, str]] = field(default_factory=list)
     fails_with: Exception | None = None
+    passing: list[Exception] = field(default_factory=list)  # raised by the next calls, one each
     hold: asyncio.Event | None = None
 
     async def decide(
@@ -45,6 +46,8 @@ class Decisions:
     ) -> str:
         if self.hold:
             await self.hold.wait()
+        if self.passing:
+            raise self.passing.pop(0)
         self.calls.append((plan_id, digest, decision, principal, evidence))
         if self.fails_with:
             raise self.fails_with
