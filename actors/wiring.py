@@ -40,7 +40,6 @@ from sentinel.adapters.sqs import SqsQueue
 from sentinel.adapters.unconnected import UnconnectedCloud
 from sentinel.clock import Clock, SystemClock
 from sentinel.correlation.topology import topology_of
-from sentinel.detection.config import DetectorConfig
 from sentinel.errors import SentinelError, Unavailable
 from sentinel.ports import Cloud, Memory, Recalled
 from sentinel.remediation.approval import ApprovalPolicy
@@ -77,7 +76,7 @@ class Detection(DetectionActor):
         clock = SystemClock()
         super().__init__(
             name=handles.detection_name(index),
-            config=detector_config(settings),
+            config=settings.detection.detector,
             correlation=handles.CorrelationHandle(settings.ray.namespace),
             checkpoints=FileCheckpoints(settings.detection.checkpoint_path),
             checkpoint_every_s=settings.detection.checkpoint_every_s,
@@ -222,22 +221,6 @@ def detectors(settings: Settings) -> handles.DetectorsHandle:
     """The detection actors of these settings as one."""
     return handles.DetectorsHandle(
         settings.ray.namespace, actors=settings.detection.actors, partitions=settings.detection.partitions
-    )
-
-
-def detector_config(settings: Settings) -> DetectorConfig:
-    """What a Detector needs of the settings."""
-    detection = settings.detection
-    return DetectorConfig(
-        grace_samples=detection.grace_samples,
-        open_score=detection.open_score,
-        close_score=detection.close_score,
-        open_after=detection.open_after,
-        close_after=detection.close_after,
-        relearn_after=detection.relearn_after,
-        relearn_after_s=detection.relearn_after_s,
-        no_data_after_s=detection.no_data_after_s,
-        max_series=detection.max_series,
     )
 
 

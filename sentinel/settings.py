@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from sentinel.detection.config import BurnRate, DetectorConfig, Policy
 from sentinel.errors import Invalid
 from sentinel.incidents.nouns import Direction, Severity
 from sentinel.remediation.runbooks import Runbook, Use
@@ -176,28 +177,84 @@ class Executor(Section):
         return arns
 
 
+class Objective(Section):
+    """`slo` of a policy: unusual while the budget of errors burns `factor` times as fast as `objective` allows."""
+
+    objective: Annotated[float, Field(gt=0, lt=1)]
+    factor: Positive = 14.4
+    long_s: Positive = 3600
+    short_s: Positive = 300
+
+    @property
+    def burn_rate(self) -> BurnRate:
+        """The same as the detector knows it. Raises Invalid for windows or factors that make no sense."""
+        return BurnRate(**dict(self))
+
+
+class DetectionPolicy(Section):
+    """How the series that it matches are judged; the first policy that matches a series is its own."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    metric: str = "*"
+    service: str = "*"
+    labels: Mapping[str, str] = {}
+    watch: bool = True
+    direction: Literal["both", "up", "down"] = "both"
+    alarms_per_day: Positive | None = None
+    learned: bool = True
+    above: float | None = None
+    below: float | None = None
+    slo: Objective | None = None
+    pattern: bool | None = None
+    no_data_after_s: Positive | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The same as the detector knows it. Raises Invalid for what makes no sense together."""
+        return Policy(**{**dict(self), "slo": self.slo.burn_rate if self.slo else None})
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "DetectionPolicy":
+        try:
+            self.policy  # noqa: B018 - its own checks are what is wanted
+        except Invalid as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
 class Detection(Section):
     """How samples are scored. Counts are of samples of the series, so that any interval works."""
 
     partitions: Annotated[int, Field(ge=1, le=4096)] = 64
     actors: Annotated[int, Field(ge=1, le=256)] = 1
     grace_samples: Annotated[int, Field(ge=2)] = 60
-    open_score: Positive = 6.0
-    close_score: Positive = 3.0
+    alarms_per_day: Positive = 0.01
     open_after: Annotated[int, Field(ge=1)] = 3
     close_after: Annotated[int, Field(ge=1)] = 5
     relearn_after: Annotated[int, Field(ge=1)] = 300
     relearn_after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 7200
     no_data_after_s: Positive = 900
     max_series: Annotated[int, Field(ge=1)] = 200_000
+    pattern_series: Annotated[int, Field(ge=0)] = 1_000
+    service_score: bool = True
+    policies: tuple[DetectionPolicy, ...] = ()
     max_pending_calls: Annotated[int, Field(ge=1)] = 256
     checkpoint_path: str = ".sentinel/checkpoints"
     checkpoint_every_s: Positive = 10
 
+    @property
+    def detector(self) -> DetectorConfig:
+        """What a Detector needs of it."""
+        named = DetectorConfig.__dataclass_fields__
+        shared = {name: value for name, value in dict(self).items() if name in named and name != "policies"}
+        return DetectorConfig(**shared, policies=tuple(each.policy for each in self.policies))
+
     @model_validator(mode="after")
-    def _hysteresis(self) -> "Detection":
-        if self.close_score > self.open_score:
-            raise ValueError(f"close_score {self.close_score} must not be above open_score {self.open_score}")
+    def _makes_sense(self) -> "Detection":
+        try:
+            self.detector  # noqa: B018 - its own checks are what is wanted
+        except Invalid as error:
+            raise ValueError(str(error)) from None
         return self
 
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sentinel.detection.columns import Alarm
+from sentinel.detection.columns import Alarm, fresh, grown, put, take
 from sentinel.detection.config import DetectorConfig
 
 Bools = NDArray[np.bool_]
+
+_FIRST_ROWS = 16
 
 WORSE = 2.0  # a peak this many times the one last told is news; it can happen some seven times below the score cap
 
@@ -17,7 +19,8 @@ WORSE = 2.0  # a peak this many times the one last told is news; it can happen s
 class Scored:
     """One sample each of n different series: at_ms int64[n], value, score and the band float64[n].
 
-    up bool[n]: value above the level. hot bool[n]: beyond the opening threshold. scored bool[n]: past its grace.
+    up bool[n]: value above the level. hot bool[n]: beyond the opening threshold. unusual bool[n]: beyond the closing
+    one. scored bool[n]: past its grace. part int64[n]: which part of the score spoke. fast bool[n]: opens at once.
     """
 
     at_ms: NDArray[np.int64]
@@ -27,7 +30,10 @@ class Scored:
     high: NDArray[np.float64]
     up: Bools
     hot: Bools
+    unusual: Bools
     scored: Bools
+    part: NDArray[np.int64]
+    fast: Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +47,8 @@ class Verdict:
     relearn: Bools
 
 
-def advance(
-    alarm: Alarm, flagged: NDArray[np.int64], now: Scored, config: DetectorConfig
-) -> tuple[Alarm, NDArray[np.int64], Verdict]:
-    """The alarm state and count of flagged samples after `now`, and what happened.
+def advance(alarm: Alarm, now: Scored, config: DetectorConfig) -> tuple[Alarm, Verdict]:
+    """The alarm state after `now`, and what happened.
 
     A sample of a series in its grace neither opens nor closes anything: there is no baseline to judge it by.
     """
@@ -53,10 +57,10 @@ def advance(
     run_ms = np.where(run == 1, now.at_ms, alarm.run_ms)
     run_up = np.where(now.hot, now.up, alarm.run_up)
 
-    opened = ~alarm.open & now.hot & (run >= config.open_after)
+    opened = ~alarm.open & now.hot & (now.fast | (run >= config.open_after))
     open_now = alarm.open | opened
     up = np.where(opened, run_up, alarm.up)
-    unusual = now.scored & (now.score >= config.close_score)
+    unusual = now.scored & now.unusual
     calm = np.where(opened | unusual, 0, np.where(open_now & now.scored, alarm.calm + 1, alarm.calm))
     closed = open_now & now.scored & (calm >= config.close_after)
 
@@ -68,12 +72,15 @@ def advance(
     worsened = alarm.open & ~closed & higher & (peak >= WORSE * alarm.told)
 
     judged = now.hot | (open_now & ~closed)
-    count = np.where(now.scored, np.where(judged, flagged + 1, 0), flagged)
-    flagged_ms = np.where(judged & (flagged == 0), now.at_ms, alarm.flagged_ms)
+    count = np.where(now.scored, np.where(judged, alarm.flagged + 1, 0), alarm.flagged)
+    flagged_ms = np.where(judged & (alarm.flagged == 0), now.at_ms, alarm.flagged_ms)
     stays = now.scored & judged & (count > config.relearn_after)
     relearn = stays & ((now.at_ms - flagged_ms).astype(np.float64) >= config.relearn_after_s * 1000)
 
     after = Alarm(
+        row=alarm.row,
+        flagged=np.where(relearn, 1, count),
+        part=np.where(opened, now.part, alarm.part),
         run=np.where(relearn, 0, run),
         run_up=run_up,
         run_ms=run_ms,
@@ -89,4 +96,66 @@ def advance(
         peak_high=np.where(higher, now.high, alarm.peak_high),
         told=np.where(opened | worsened, peak, alarm.told),
     )
-    return after, np.where(relearn, 1, count), Verdict(opened, worsened, closed, judged, relearn)
+    return after, Verdict(opened, worsened, closed, judged, relearn)
+
+
+def quiet(alarm: Alarm) -> Bools:
+    """Where nothing is left to remember."""
+    calm: Bools = ~alarm.open & (alarm.run == 0) & (alarm.flagged == 0)
+    return calm
+
+
+class Book:
+    """The alarms of series, or of services, with something unusual about them; the rest take no room."""
+
+    def __init__(self) -> None:
+        self.alarm = _unused(_FIRST_ROWS)
+
+    def advance(
+        self, rows: NDArray[np.int64], places: NDArray[np.int32], now: Scored, config: DetectorConfig
+    ) -> tuple[Alarm, Verdict, NDArray[np.int32]]:
+        """The alarms of `rows` after `now`, what happened, and their places hence; -1 for those that are calm again."""
+        at = self._placed(rows, places)
+        alarm, verdict = advance(take(self.alarm, at), now, config)
+        put(self.alarm, at, alarm)
+        calm = quiet(alarm)
+        if calm.any():
+            put(self.alarm, at[calm], _unused(int(calm.sum())))
+        return alarm, verdict, np.where(calm, np.int32(-1), at.astype(np.int32))
+
+    def opened(self) -> NDArray[np.int64]:
+        """Places of the anomalies that are open now."""
+        return np.flatnonzero(self.alarm.open & (self.alarm.row >= 0))
+
+    def settle(self, watch: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Order the alarms by row and drop the spare room; `watch`: the place of each row, which is answered anew."""
+        rows = np.flatnonzero(watch >= 0)
+        self.alarm = take(self.alarm, watch[rows].astype(np.int64))
+        settled = np.full_like(watch, -1)
+        settled[rows] = np.arange(len(rows))
+        return settled
+
+    def moved(self, new_rows: NDArray[np.int64]) -> None:
+        """Follow a renumbering: row r is now new_rows[r]."""
+        used = self.alarm.row >= 0
+        self.alarm.row[used] = new_rows[self.alarm.row[used]]
+
+    def _placed(self, rows: NDArray[np.int64], places: NDArray[np.int32]) -> NDArray[np.int64]:
+        missing = np.flatnonzero(places < 0)
+        found = places.astype(np.int64)
+        if len(missing):
+            free = np.flatnonzero(self.alarm.row < 0)
+            if len(free) < len(missing):
+                before = len(self.alarm.row)
+                self.alarm = grown(self.alarm, before + max(_FIRST_ROWS, before, len(missing)))
+                self.alarm.row[before:] = -1
+                free = np.flatnonzero(self.alarm.row < 0)
+            found[missing] = free[: len(missing)]
+            self.alarm.row[found[missing]] = rows[missing]
+        return found
+
+
+def _unused(places: int) -> Alarm:
+    alarm = fresh(Alarm, places)
+    alarm.row[:] = -1
+    return alarm

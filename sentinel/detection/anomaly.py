@@ -13,7 +13,8 @@ class Anomaly:
     """A span of samples of one series judged unusual; `ended_at_ms` is set once it is over.
 
     `value` is the sample that scored highest so far, outside the expected band
-    [`expected_low`, `expected_high`]; `score` is its distance from the level in spreads.
+    [`expected_low`, `expected_high`]; `score` is its distance from what was expected, in spreads as a well-behaved
+    series has them: an anomaly opens at 6, whatever series it is. `part` of the score spoke first, see `parts.Part`.
     """
 
     series: Series
@@ -25,6 +26,7 @@ class Anomaly:
     started_at_ms: int
     last_at_ms: int
     ended_at_ms: int | None = None
+    part: str = "level"
 
 
 class Condition(StrEnum):

@@ -6,45 +6,67 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sentinel.errors import Invalid
-
 NEVER_MS = np.iinfo(np.int64).min
 
 Rows = NDArray[np.int64]
+Singles = NDArray[np.float32]
 
 
 @dataclass(slots=True)
 class Baseline:
-    """What a series is usually like. seen: samples learned. last_ms: its newest sample, NEVER_MS before the first.
+    """What a series is usually like; 96 bytes a series. Columns are float32 unless said.
 
-    caution: factor on the opening threshold, 1 and above, raised by each anomaly and fading.
+    origin, unit (float64): x = (value - origin) / unit is what all others are told in; zero: where the value nought
+    lies in it. seen: samples learned since `since_ms` (int64). level, spread: of the plain model. daily, daily_spread:
+    of what the table by time of day leaves. low, high: the range ever seen. last: the newest sample, which came `run`
+    times on end; longest: the longest such run that ended. q99, excess: the running 99th percentile of the distance z
+    and the mean excess over it. caution: factor on the opening threshold, 1 and above, raised by each anomaly and
+    fading. z: of the newest sample. last_ms (int64): its time, NEVER_MS before the first. watch (int32): the row of its
+    alarm, -1 while nothing is unusual.
     """
 
-    seen: NDArray[np.int64]
-    level: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    origin: NDArray[np.float64]
+    unit: NDArray[np.float64]
+    since_ms: NDArray[np.int64]
     last_ms: NDArray[np.int64]
-    last_score: NDArray[np.float64]
-    caution: NDArray[np.float64]
-    flagged: NDArray[np.int64]
+    watch: NDArray[np.int32]
+    zero: Singles
+    seen: Singles
+    level: Singles
+    spread: Singles
+    daily: Singles
+    daily_spread: Singles
+    low: Singles
+    high: Singles
+    last: Singles
+    run: Singles
+    longest: Singles
+    q99: Singles
+    excess: Singles
+    caution: Singles
+    z: Singles
 
 
 @dataclass(slots=True)
 class Alarm:
-    """Where a series stands between normal and anomalous; all zero while nothing is unusual.
+    """Where a series stands between normal and anomalous. Kept only for series with something unusual about them.
 
-    run: consecutive samples beyond the opening threshold on the side `run_up`, since `run_ms`. flagged_ms: since when
-    samples are flagged without a break. calm: consecutive samples below the closing threshold. The rest describes
-    the open anomaly; `told` is the score last reported.
+    row: the series. run: consecutive samples beyond the opening threshold on the side `run_up`, since `run_ms`.
+    flagged: samples since `flagged_ms` without a break that were not learned. calm: consecutive samples below the
+    closing threshold. part: which `Part` opened it. The rest describes the open anomaly; `told` is the score last
+    reported.
     """
 
+    row: NDArray[np.int64]
     run: NDArray[np.int64]
     run_up: NDArray[np.bool_]
     run_ms: NDArray[np.int64]
+    flagged: NDArray[np.int64]
     flagged_ms: NDArray[np.int64]
     open: NDArray[np.bool_]
     calm: NDArray[np.int64]
     up: NDArray[np.bool_]
+    part: NDArray[np.int64]
     started_ms: NDArray[np.int64]
     unusual_ms: NDArray[np.int64]
     peak: NDArray[np.float64]
@@ -56,28 +78,44 @@ class Alarm:
 
 Record = TypeVar("Record", Baseline, Alarm)
 
-_FRESH: dict[str, float | int] = {"last_ms": NEVER_MS, "caution": 1.0}
-_DTYPES = {"seen": "<i8", "flagged": "<i8", "run": "<i8", "calm": "<i8", "run_up": "?", "open": "?", "up": "?"}
+_FRESH: dict[str, float | int] = {
+    "last_ms": NEVER_MS,
+    "watch": -1,
+    "caution": 1.0,
+    "unit": 1.0,
+    "q99": 3.0,
+    "excess": 0.5,
+}
 
 
-def _dtype(name: str) -> np.dtype[np.generic]:
-    return np.dtype(_DTYPES.get(name, "<i8" if name.endswith("_ms") else "<f8"))
+def _dtype(kind: type[Record], name: str) -> np.dtype[np.generic]:
+    if name in {"open", "up", "run_up"}:
+        return np.dtype("?")
+    if name == "watch":
+        return np.dtype("<i4")
+    if kind is Baseline:
+        return np.dtype("<i8" if name.endswith("_ms") else "<f8" if name in {"origin", "unit"} else "<f4")
+    return np.dtype("<f8" if name in {"peak", "peak_value", "peak_low", "peak_high", "told"} else "<i8")
 
 
 def fresh(kind: type[Record], rows: int) -> Record:
     """`rows` series of which nothing is known."""
-    return kind(**{each.name: np.full(rows, _FRESH.get(each.name, 0), _dtype(each.name)) for each in fields(kind)})
+    return kind(
+        **{each.name: np.full(rows, _FRESH.get(each.name, 0), _dtype(kind, each.name)) for each in fields(kind)}
+    )
 
 
-def take(record: Record, rows: Rows) -> Record:
-    """A copy of these rows."""
-    return type(record)(**{each.name: getattr(record, each.name)[rows] for each in fields(record)})
+def take(record: Record, rows: Rows | slice) -> Record:
+    """These rows: a copy, or a view of a slice."""
+    return type(record)(*[getattr(record, name)[rows] for name in record.__slots__])
 
 
-def put(record: Record, rows: Rows, values: Record) -> None:
-    """Write `values` over these rows."""
-    for each in fields(record):
-        getattr(record, each.name)[rows] = getattr(values, each.name)
+def put(record: Record, rows: Rows | slice, values: Record) -> None:
+    """Write `values` over these rows; what is still a view of them is there already."""
+    for name in record.__slots__:
+        old, new = getattr(record, name), getattr(values, name)
+        if new.base is not old:
+            old[rows] = new
 
 
 def grown(record: Record, rows: int) -> Record:
@@ -87,24 +125,3 @@ def grown(record: Record, rows: int) -> Record:
         column = getattr(record, each.name)
         getattr(bigger, each.name)[: len(column)] = column
     return bigger
-
-
-def dump(record: Baseline | Alarm, rows: int) -> dict[str, bytes]:
-    """The first `rows` rows as bytes by column, little-endian."""
-    return {each.name: getattr(record, each.name)[:rows].tobytes() for each in fields(record)}
-
-
-def load(kind: type[Record], columns: dict[str, bytes], rows: int) -> Record:
-    """What `dump` wrote. Raises Invalid if a column is missing, unknown, of another length or not finite."""
-    names = [each.name for each in fields(kind)]
-    if sorted(columns) != sorted(names):
-        raise Invalid("checkpoint.columns", sorted(columns), ", ".join(sorted(names)))
-    arrays = {}
-    for name in names:
-        dtype = _dtype(name)
-        if len(columns[name]) != rows * dtype.itemsize:
-            raise Invalid(f"checkpoint.{name}", len(columns[name]), f"{rows * dtype.itemsize} bytes")
-        arrays[name] = np.frombuffer(columns[name], dtype).copy()
-        if dtype.kind == "f" and not np.isfinite(arrays[name]).all():
-            raise Invalid(f"checkpoint.{name}", "not finite", "finite numbers")
-    return kind(**arrays)

@@ -1,4 +1,4 @@
-"""The detector of one partition: samples in, anomalies out. No clock, no Ray, no I/O."""
+"""The detector of one actor: samples in, anomalies out. No clock, no Ray, no I/O."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,22 +7,20 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from sentinel.detection import score as scoring
-from sentinel.detection.alarm import Scored, advance
+from sentinel.detection import baseline as tier
+from sentinel.detection import checkpoint as checkpoints
+from sentinel.detection import engine, judge
+from sentinel.detection.alarm import Scored, Verdict
 from sentinel.detection.anomaly import Anomaly, Condition, SeriesHealth
-from sentinel.detection.columns import NEVER_MS, Alarm, Rows, put, take
+from sentinel.detection.columns import NEVER_MS, Alarm, Rows, take
 from sentinel.detection.config import DetectorConfig
-from sentinel.detection.state import State, restored
+from sentinel.detection.parts import Part
+from sentinel.detection.state import State
 from sentinel.ids import Fingerprint
 from sentinel.telemetry.batch import SampleBatch
-from sentinel.telemetry.series import Series
+from sentinel.telemetry.series import Series, identify
 
-# A series that has just cried wolf must be further out to be believed again: each anomaly doubles its opening
-# threshold, which comes back halfway every 1400 samples. On the NAB files this removes a third of the anomalies
-# outside windows and a sixth of the hits.
-CAUTION_STEP = 2.0
-CAUTION_CAP = 8.0
-CAUTION_FADES = 0.9995
+SERVICE_METRIC = "sentinel_service_anomaly"  # the series that stands for all metrics of a service together
 
 
 class Refusal(StrEnum):
@@ -57,18 +55,23 @@ class Detector:
 
     def __init__(self, config: DetectorConfig) -> None:
         self._config = config
-        self._state = State()
+        self._state = State(config)
 
     @classmethod
     def restore(cls, checkpoint: bytes, config: DetectorConfig) -> "Detector":
         """A detector that goes on as if it had never stopped. Raises Invalid if `checkpoint` is damaged."""
         detector = cls(config)
-        detector._state = restored(checkpoint)
+        detector._state = checkpoints.load(checkpoint, config)
         return detector
 
     def checkpoint(self) -> bytes:
         """All that `restore` needs."""
-        return self._state.checkpoint()
+        return checkpoints.dump(self._state)
+
+    def configure(self, config: DetectorConfig) -> None:
+        """Judge by `config` from the next sample on. Nothing that was learned is lost."""
+        self._config = config
+        self._state.configure(config)
 
     def __len__(self) -> int:
         """How many series are known."""
@@ -85,161 +88,174 @@ class Detector:
 
     def observe(self, batch: SampleBatch) -> Observation:
         """Score and learn `batch`, each series in increasing time; a late or repeated sample is refused."""
-        over = self._state.add(batch.new_series.values(), self._config.max_series)
-        rows = self._state.rows(batch.series_ids)
+        state = self._state
+        over = state.add(batch.new_series.values(), self._config) if batch.new_series else frozenset()
+        rows = state.rows(batch.series_ids)
         finite = np.isfinite(batch.values)
         known = rows >= 0
-        limited = ~known & np.isin(batch.series_ids, np.fromiter(over, np.uint64, len(over)))
+        limited = np.zeros(len(rows), np.bool_)
+        if over:
+            limited = ~known & np.isin(batch.series_ids, np.fromiter(over, np.uint64, len(over)))
         unknown = ~known & ~limited
-        good = np.flatnonzero(known & finite)
-        late = 0
-        changes: list[Anomaly] = []
-        for each in _ranks(rows[good]):
-            at = good[each]
-            late += self._pass(rows[at], batch.timestamps_ms[at], batch.values[at], changes)
+        good = known & finite
+        times, values = batch.timestamps_ms, batch.values
+        if not good.all():
+            rows, times, values = rows[good], times[good], values[good]
+        accepted = len(rows)
+        if not state.policies.all_watched:
+            watched = state.policies.watched[state.policies.place[rows]]
+            rows, times, values = rows[watched], times[watched], values[watched]
+        told = judge.Told()
+        engine.run(state, rows, times, values, self._config, told)
         refused = {
-            Refusal.LATE: late,
+            Refusal.LATE: told.late,
             Refusal.UNKNOWN_SERIES: int(unknown.sum()),
             Refusal.SERIES_LIMIT: int(limited.sum()),
             Refusal.NOT_FINITE: int((known & ~finite).sum()),
         }
         return Observation(
-            accepted=len(good) - late,
+            accepted=accepted - told.late,
             refused={reason: count for reason, count in refused.items() if count},
-            unknown=tuple(np.unique(batch.series_ids[unknown]).tolist()),
-            changes=tuple(sorted(changes, key=_when)),
+            unknown=tuple(np.unique(batch.series_ids[unknown]).tolist()) if unknown.any() else (),
+            changes=tuple(sorted(self._changes(told), key=_when)),
         )
+
+    def silences(self, now_ms: int) -> tuple[Anomaly, ...]:
+        """Series that have fallen silent for longer than their policy allows: an anomaly opens, once a silence."""
+        state = self._state
+        count = len(state)
+        if not count:
+            return ()
+        limit_s = state.policies.silence_s[state.policies.place[:count]]
+        last_ms = state.baseline.last_ms[:count]
+        silent_s = (now_ms - np.where(last_ms == NEVER_MS, now_ms, last_ms)) / 1000.0
+        rows = np.flatnonzero((silent_s > limit_s) & (state.baseline.watch[:count] < 0))
+        if not len(rows):
+            return ()
+        base = take(state.baseline, rows)
+        last = base.origin + base.last.astype(np.float64) * base.unit
+        yes = np.ones(len(rows), np.bool_)
+        now = Scored(
+            at_ms=last_ms[rows],
+            value=last,
+            score=np.minimum(judge.OPEN_SCORE * silent_s[rows] / limit_s[rows], judge.SCORE_CAP),
+            low=last,
+            high=last,
+            up=~yes,
+            hot=yes,
+            unusual=yes,
+            scored=yes,
+            part=np.full(len(rows), int(Part.NO_DATA)),
+            fast=yes,
+        )
+        alarm, _, places = state.book.advance(rows, base.watch, now, self._config)
+        state.baseline.watch[rows] = places
+        return tuple(self._anomalies(alarm, None))
 
     def open_anomalies(self) -> tuple[Anomaly, ...]:
         """Every anomaly that is open now, in order of start."""
-        rows = np.flatnonzero(self._state.alarm.open[: len(self)])
-        found = self._anomalies(rows, take(self._state.alarm, rows), None)
+        state = self._state
+        found = [
+            *self._anomalies(take(state.book.alarm, state.book.opened()), None),
+            *self._service_anomalies(take(state.service_book.alarm, state.service_book.opened()), None),
+        ]
         return tuple(sorted(found, key=lambda anomaly: (anomaly.started_at_ms, anomaly.series.fingerprint)))
 
     def health(self, fingerprints: Iterable[Fingerprint], now_ms: int) -> tuple[SeriesHealth, ...]:
         """How each series is, in the order asked.
 
         NO_DATA where the series is unknown or silent for no_data_after_s, or still in its grace: without a baseline
-        there is no word that it is well.
+        there is no word that it is well. The series of a whole service (SERVICE_METRIC) is asked for like any other.
         """
         return tuple(self._health(each, now_ms) for each in fingerprints)
 
     def retire(self, before_ms: int) -> int:
         """Forget series without a sample since `before_ms`, and answer how many; one with an open anomaly stays."""
-        count = len(self)
-        stays = (self._state.baseline.last_ms[:count] >= before_ms) | self._state.alarm.open[:count]
+        count, state = len(self), self._state
+        stays = state.baseline.last_ms[:count] >= before_ms
+        stays[state.book.alarm.row[state.book.opened()]] = True
         if not stays.all():
-            self._state.keep(np.flatnonzero(stays))
+            state.keep(np.flatnonzero(stays), self._config)
         return count - len(self)
 
     def _health(self, fingerprint: Fingerprint, now_ms: int) -> SeriesHealth:
-        row = self._state.row(int(fingerprint, 16))
-        last_ms = NEVER_MS if row is None else int(self._state.baseline.last_ms[row])
-        if row is None or last_ms == NEVER_MS:
+        state = self._state
+        row = state.row(int(fingerprint, 16))
+        if row is None:
+            return self._service_health(fingerprint, now_ms)
+        base = take(state.baseline, np.array([row]))
+        last_ms = int(base.last_ms[0])
+        if last_ms == NEVER_MS:
             return SeriesHealth(fingerprint=fingerprint, condition=Condition.NO_DATA, last_at_ms=None, last_score=0.0)
+        place = int(base.watch[0])
         if now_ms - last_ms > self._config.no_data_after_s * 1000:
             condition = Condition.NO_DATA
-        elif self._state.alarm.open[row]:
+        elif place >= 0 and state.book.alarm.open[place]:
             condition = Condition.ANOMALOUS
-        elif self._state.baseline.seen[row] < self._config.grace_samples:
+        elif base.seen[0] < self._config.grace_samples:
             condition = Condition.NO_DATA
         else:
             condition = Condition.NORMAL
-        score = float(self._state.baseline.last_score[row])
+        if base.seen[0] < self._config.grace_samples:
+            return SeriesHealth(fingerprint=fingerprint, condition=condition, last_at_ms=last_ms, last_score=0.0)
+        per_day = state.policies.of(np.array([row])).alarms_per_day
+        spoken = judge.samples_a_day(base.seen, base.since_ms, base.last_ms)
+        needed = tier.threshold(base.q99, base.excess, spoken, per_day)
+        score = float(min(judge.OPEN_SCORE * base.z[0] / needed[0], judge.SCORE_CAP))
         return SeriesHealth(fingerprint=fingerprint, condition=condition, last_at_ms=last_ms, last_score=score)
 
-    def _pass(self, rows: Rows, at_ms: NDArray[np.int64], raw: NDArray[np.float64], changes: list[Anomaly]) -> int:
-        """One sample each of different series: score, raise alarms, learn. Answers how many were late."""
-        on_time = at_ms > self._state.baseline.last_ms[rows]
-        late = len(rows) - int(np.count_nonzero(on_time))
-        if late:
-            rows, at_ms, raw = rows[on_time], at_ms[on_time], raw[on_time]
-        config = self._config
-        base = take(self._state.baseline, rows)
-        value = np.clip(raw, -scoring.VALUE_CAP, scoring.VALUE_CAP)
-        unit = scoring.scale(base.level, base.spread)
-        scored = base.seen >= config.grace_samples
-        score = np.where(scored, scoring.score(value, base.level, unit), 0.0)
-        hot = scored & (score >= config.open_score * base.caution)
+    def _service_health(self, fingerprint: Fingerprint, now_ms: int) -> SeriesHealth:
+        state = self._state
+        for service, slot in state.services.slots.items():
+            if service_series(service).fingerprint != fingerprint or not state.services.group.frames[slot]:
+                continue
+            last_ms = int(state.services.group.frame_ms[slot])
+            place = int(state.service_watch[slot])
+            opened = place >= 0 and bool(state.service_book.alarm.open[place])
+            silent = now_ms - last_ms > self._config.no_data_after_s * 1000
+            condition = Condition.NO_DATA if silent else Condition.ANOMALOUS if opened else Condition.NORMAL
+            score = float(state.service_book.alarm.peak[place]) if opened else 0.0
+            return SeriesHealth(fingerprint=fingerprint, condition=condition, last_at_ms=last_ms, last_score=score)
+        return SeriesHealth(fingerprint=fingerprint, condition=Condition.NO_DATA, last_at_ms=None, last_score=0.0)
 
-        learns = np.ones(len(rows), np.bool_)
-        caution = 1.0 + (base.caution - 1.0) * CAUTION_FADES
-        watched = np.flatnonzero(hot | (base.flagged > 0))
-        if len(watched):
-            band = config.open_score * unit[watched]
-            now = Scored(
-                at_ms=at_ms[watched],
-                value=raw[watched],
-                score=score[watched],
-                low=base.level[watched] - band,
-                high=base.level[watched] + band,
-                up=value[watched] > base.level[watched],
-                hot=hot[watched],
-                scored=scored[watched],
-            )
-            alarm, flagged, verdict = advance(
-                take(self._state.alarm, rows[watched]), base.flagged[watched], now, config
-            )
-            put(self._state.alarm, rows[watched], alarm)
-            base.flagged[watched] = flagged
-            base.seen[watched[verdict.relearn]] = 0
-            learns[watched] = ~verdict.flagged | verdict.relearn | ~now.scored
-            opened = watched[verdict.opened]
-            caution[opened] = np.minimum(caution[opened] * CAUTION_STEP, CAUTION_CAP)
-            self._report(rows[watched], alarm, verdict.opened | verdict.worsened, verdict.closed, now.at_ms, changes)
+    def _changes(self, told: judge.Told) -> Iterator[Anomaly]:
+        for found, anomalies in ((told.series, self._anomalies), (told.services, self._service_anomalies)):
+            for alarm, verdict, at_ms in found:
+                ongoing, over = _news(verdict)
+                yield from anomalies(take(alarm, ongoing), None)
+                yield from anomalies(take(alarm, over), at_ms[over])
 
-        level, spread = scoring.learn(value, base.seen, base.level, base.spread, unit)
-        base.level = np.where(learns, level, base.level)
-        base.spread = np.where(learns, spread, base.spread)
-        base.seen += learns
-        base.last_ms = at_ms
-        base.last_score = score
-        base.caution = caution
-        put(self._state.baseline, rows, base)
-        return late
+    def _anomalies(self, alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
+        return _told([self._state.series[row] for row in alarm.row.tolist()], alarm, ended_ms)
 
-    def _report(
-        self,
-        rows: Rows,
-        alarm: Alarm,
-        news: NDArray[np.bool_],
-        closed: NDArray[np.bool_],
-        at_ms: NDArray[np.int64],
-        changes: list[Anomaly],
-    ) -> None:
-        ongoing = np.flatnonzero(news & ~closed)
-        changes.extend(self._anomalies(rows[ongoing], take(alarm, ongoing), None))
-        over = np.flatnonzero(closed)
-        changes.extend(self._anomalies(rows[over], take(alarm, over), at_ms[over]))
-
-    def _anomalies(self, rows: Rows, alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
-        for position, row in enumerate(rows.tolist()):
-            yield Anomaly(
-                series=self._state.series[row],
-                direction="up" if alarm.up[position] else "down",
-                score=float(alarm.peak[position]),
-                value=float(alarm.peak_value[position]),
-                expected_low=float(alarm.peak_low[position]),
-                expected_high=float(alarm.peak_high[position]),
-                started_at_ms=int(alarm.started_ms[position]),
-                last_at_ms=int(alarm.unusual_ms[position]),
-                ended_at_ms=None if ended_ms is None else int(ended_ms[position]),
-            )
+    def _service_anomalies(self, alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
+        names = {slot: name for name, slot in self._state.services.slots.items()}
+        return _told([service_series(names[slot]) for slot in alarm.row.tolist()], alarm, ended_ms)
 
 
-def _ranks(rows: Rows) -> Iterator[NDArray[np.int64]]:
-    """Positions of the first occurrence of every row, then of the second, and so on."""
-    order = np.argsort(rows, kind="stable")
-    ordered = rows[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    if len(starts) == len(rows):
-        if len(rows):
-            yield np.arange(len(rows))
-        return
-    lengths = np.diff(starts, append=len(rows))
-    rank = np.arange(len(rows)) - np.repeat(starts, lengths)
-    by_rank = order[np.argsort(rank, kind="stable")]
-    yield from np.split(by_rank, np.cumsum(np.bincount(rank))[:-1])
+def service_series(service: str) -> Series:
+    """The series that stands for all metrics of a service together."""
+    return identify(SERVICE_METRIC, {"service": service})
+
+
+def _news(verdict: Verdict) -> tuple[Rows, Rows]:
+    return np.flatnonzero((verdict.opened | verdict.worsened) & ~verdict.closed), np.flatnonzero(verdict.closed)
+
+
+def _told(series: list[Series], alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
+    for position, each in enumerate(series):
+        yield Anomaly(
+            series=each,
+            direction="up" if alarm.up[position] else "down",
+            score=float(alarm.peak[position]),
+            value=float(alarm.peak_value[position]),
+            expected_low=float(alarm.peak_low[position]),
+            expected_high=float(alarm.peak_high[position]),
+            started_at_ms=int(alarm.started_ms[position]),
+            last_at_ms=int(alarm.unusual_ms[position]),
+            ended_at_ms=None if ended_ms is None else int(ended_ms[position]),
+            part=Part(int(alarm.part[position])).label,
+        )
 
 
 def _when(anomaly: Anomaly) -> tuple[int, str]:

@@ -16,7 +16,6 @@ import uvicorn
 
 from actors.detection import DetectionActor, Scored
 from actors.journal import JournalActor
-from actors.wiring import detector_config
 from sentinel import logs
 from sentinel.adapters.in_memory import InMemoryCheckpoints, InMemoryJournalStore
 from sentinel.adapters.in_memory_events import InMemoryEventStore
@@ -58,7 +57,7 @@ class Detectors:
         self.actors = [
             DetectionActor(
                 name=f"detection-{index}",
-                config=detector_config(self._settings),
+                config=self._settings.detection.detector,
                 correlation=self,
                 checkpoints=InMemoryCheckpoints(),
                 checkpoint_every_s=10,

@@ -110,7 +110,7 @@ def test_the_documented_sections_work_in_yaml(in_yaml: WriteYaml) -> None:
                 "qdrant": {"enabled": False},
                 "webhooks": {"slack": {"bot_token": "xoxb-1", "signing_secret": SECRET}},
                 "store": {"url": "sqlite:///j.db"},
-                "detection": {"open_score": 7.5},
+                "detection": {"alarms_per_day": 0.5},
                 "correlation": {"topology": {"web": ["cart"]}},
                 "approval": {"required": 2, "approvers": ["slack:T1/U1"]},
                 "runbooks": [{"name": "scale-out", "steps": [step]}],
@@ -203,7 +203,7 @@ def test_an_unknown_key_is_refused_with_the_nearest(in_yaml: WriteYaml, tree: An
 WRONG: dict[str, tuple[dict[str, str], str, str]] = {
     "a number that is none": ({"SENTINEL_API_PORT": "eighty"}, "api.port", "integer"),
     "a port out of range": ({"SENTINEL_API_PORT": "70000"}, "api.port", "less than or equal to 65535"),
-    "not a number": ({"SENTINEL_DETECTION_OPEN_SCORE": "nan"}, "detection.open_score", "finite"),
+    "not a number": ({"SENTINEL_DETECTION_ALARMS_PER_DAY": "nan"}, "detection.alarms_per_day", "finite"),
     "more than all numbers": ({"SENTINEL_CORRELATION_GROUP_WAIT_S": "inf"}, "correlation.group_wait_s", "finite"),
     "neither yes nor no": ({"SENTINEL_EXECUTOR_DRY_RUN": "maybe"}, "executor.dry_run", "boolean"),
     "a backend that is none": ({"SENTINEL_EXECUTOR_BACKEND": "gcp"}, "executor.backend", "'sandbox' or 'aws'"),
@@ -255,7 +255,7 @@ WRONG: dict[str, tuple[dict[str, str], str, str]] = {
         "qdrant",
         "qdrant.https",
     ),
-    "closing above opening": ({"SENTINEL_DETECTION_CLOSE_SCORE": "9"}, "detection", "must not be above open_score 6.0"),
+    "no series at all": ({"SENTINEL_DETECTION_MAX_SERIES": "0"}, "detection.max_series", "greater than or equal to 1"),
     "no approval at all": ({"SENTINEL_APPROVAL_REQUIRED": "0"}, "approval.required", "greater than or equal to 1"),
     "a file that is not there": ({"SENTINEL_CONFIG": "nowhere.yaml"}, "SENTINEL_CONFIG", "No such file"),
 }

@@ -8,6 +8,7 @@ import pytest
 from sentinel.detection.anomaly import Condition
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.detector import Detector, Refusal
+from sentinel.detection.judge import OPEN_SCORE
 from sentinel.errors import Invalid
 from sentinel.ids import Fingerprint
 from tests.unit.detection.streams import START_MS, STEP_MS, batch, named, noise, opened, replay
@@ -65,16 +66,16 @@ def test_a_value_between_the_thresholds_keeps_an_anomaly_open() -> None:
     detector = warm()
     (anomaly,) = replay(detector, [200] * 3, WEB, 200).changes
     level = (anomaly.expected_low + anomaly.expected_high) / 2
-    spread = (anomaly.expected_high - level) / CONFIG.open_score
-    assert replay(detector, [level + 4 * spread] * 20, WEB, 203).changes == ()
+    band = anomaly.expected_high - level
+    assert replay(detector, [level + 0.7 * band] * 20, WEB, 203).changes == ()
     assert len(detector.open_anomalies()) == 1
 
 
 def test_worse_is_told_only_when_it_doubles() -> None:
     detector = warm()
-    (first,) = replay(detector, [150] * 3, WEB, 200).changes
-    assert replay(detector, [155, 160], WEB, 203).changes == ()
-    (worse,) = replay(detector, [250, 251, 252], WEB, 205).changes
+    (first,) = replay(detector, [160] * 3, WEB, 200).changes
+    assert replay(detector, [165, 170], WEB, 203).changes == ()
+    (worse,) = replay(detector, [270, 271, 272], WEB, 205).changes
     assert worse.started_at_ms == first.started_at_ms
     assert worse.score >= 2 * first.score
     reports = replay(detector, [10.0**n for n in range(3, 200)], WEB, 208).changes
@@ -114,7 +115,7 @@ def test_relearning_waits_for_both_the_samples_and_the_time() -> None:
 
 def test_a_series_that_cried_wolf_must_be_further_out() -> None:
     detector = warm()
-    burst = [145] * 3 + [100] * 7
+    burst = [170] * 3 + [100] * 7
     assert [bool(replay(detector, burst, WEB, 200 + 10 * n).changes) for n in range(3)] == [True, False, False]
     assert len(replay(detector, [250] * 3, WEB, 230).changes) == 1
 
@@ -184,7 +185,7 @@ def test_health() -> None:
     replay(detector, [300] * 3, WEB, 200)
     (ill,) = detector.health([WEB.fingerprint], last_ms)
     assert ill.condition == Condition.ANOMALOUS
-    assert ill.last_score > CONFIG.open_score
+    assert ill.last_score > OPEN_SCORE
 
 
 def test_silent_series_are_retired_and_the_rest_are_unharmed() -> None:
@@ -209,10 +210,10 @@ def test_silent_series_are_retired_and_the_rest_are_unharmed() -> None:
     [
         ({"grace_samples": 1}, "grace_samples"),
         ({"open_after": 0}, "open_after"),
-        ({"close_score": 7.0}, "close_score"),
-        ({"close_score": 0.0}, "close_score"),
+        ({"alarms_per_day": 0.0}, "alarms_per_day"),
+        ({"pattern_series": -1}, "pattern_series"),
         ({"no_data_after_s": 0.0}, "no_data_after_s"),
-        ({"open_score": float("nan")}, "close_score"),
+        ({"alarms_per_day": float("nan")}, "alarms_per_day"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(change: dict[str, float], field: str) -> None:

@@ -146,7 +146,6 @@ def test_a_damaged_checkpoint_is_refused(garbage: bytes, place: int, byte: int) 
 
 def test_a_checkpoint_of_another_version_is_refused() -> None:
     whole = Detector(QUICK).checkpoint()
-    other = whole.replace(b"version\x01", b"version\x02")
-    assert other != whole
-    with pytest.raises(Invalid, match=r"checkpoint.version: got 2, expected 1"):
+    other = whole[:4] + b"\x01" + whole[5:]
+    with pytest.raises(Invalid, match=r"checkpoint.version: got 1, expected 2"):
         Detector.restore(other, QUICK)

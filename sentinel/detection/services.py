@@ -1,0 +1,264 @@
+"""Service tier: all metrics of a service judged together, for a fault that no single one of them shows.
+
+Each series has a slow and a fast mean and spread. A frame is one round of samples of a service. Its slow score is the
+mean of the three largest slow residuals, its fast score the mean of all fast residuals; each is divided by its own
+running 99th percentile, and the larger of the two opens an incident. Mahalanobis' distance of the residuals, which
+knows what usually moves together, keeps it open. Float32 columns; a score depends on the past alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentinel.detection.columns import Rows
+from sentinel.telemetry.series import Series
+
+Singles = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+SLOW_RATE, FAST_RATE = np.float32(0.0002), np.float32(0.05)
+# A spread is never taken to be less than this share of the range ever seen: a metric that hardly moves is no oracle.
+SLOW_FLOOR, FAST_FLOOR = np.float32(0.01), np.float32(0.05)
+SLOW_CAP, FAST_CAP = np.float32(100.0), np.float32(10.0)
+TINY = np.float32(1e-9)
+YOUNG = 20  # samples of a series before its residuals count
+LARGEST = 3
+LEAST_MEMBERS = 4  # fewer series say nothing that they do not say alone
+MOST_MEMBERS = 64
+TAIL, TAIL_RATE = 0.01, 0.005
+LEAST_Q99 = 0.05
+EXCESS_RATE, FIRST_EXCESS, EXCESS_CLIP = 0.05, 0.3, 5.0
+GRACE_FRAMES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Services whose frame is whole. slots: which. at_ms: when. grown: whether it is past its grace, bool[n].
+
+    score: 1 is the 99th percentile of the service's own past. excess: mean excess over 1. samples_a_day: of frames.
+    """
+
+    slots: Rows
+    at_ms: NDArray[np.int64]
+    grown: NDArray[np.bool_]
+    score: NDArray[np.float64]
+    excess: NDArray[np.float64]
+    samples_a_day: NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Member:
+    """Residuals of one series, float32 columns; 32 bytes a series. `service`: its slot, -1 outside of any."""
+
+    service: Ints
+    stamp: Ints
+    seen: Singles
+    slow: Singles
+    slow_spread: Singles
+    fast: Singles
+    fast_spread: Singles
+    slow_z: Singles
+    fast_z: Singles
+
+
+@dataclass(slots=True)
+class Group:
+    """One service. frame: the number of the frame being filled; fresh: samples in it; live: samples the one before had.
+
+    scored: whether that frame was judged. slow_q99, fast_q99: running percentiles of the two scores; excess: mean of
+    what their larger ratio passes 1 by.
+    """
+
+    count: NDArray[np.int64]
+    frame: NDArray[np.int64]
+    fresh: NDArray[np.int64]
+    live: NDArray[np.int64]
+    scored: NDArray[np.bool_]
+    frames: NDArray[np.int64]
+    frame_ms: NDArray[np.int64]
+    since_ms: NDArray[np.int64]
+    slow_q99: NDArray[np.float64]
+    fast_q99: NDArray[np.float64]
+    excess: NDArray[np.float64]
+
+
+Record = TypeVar("Record", Member, Group)
+
+
+class ServiceTier:
+    """Soft state of all services of a detector; a series is named by its row, a service by its slot."""
+
+    def __init__(self) -> None:
+        self.slots: dict[str, int] = {}
+        self.members = np.full((8, 8), -1, np.int32)
+        self.member = _members(64)
+        self.group = _groups(8)
+
+    def add(self, row: int, service: str) -> None:
+        """Make the series of `row` a member of its service, unless that is full."""
+        slot = self.slots.setdefault(service, len(self.slots))
+        self._make_room(row, slot)
+        count = int(self.group.count[slot])
+        if count < MOST_MEMBERS:
+            self.members[slot, count] = row
+            self.member.service[row] = slot
+            self.group.count[slot] += 1
+
+    def keep(self, rows: Rows, series: Sequence[Series]) -> None:
+        """Drop every series but these; row n is now `series[n]`. A service keeps its slot and what it knows."""
+        self.member = Member(**{each.name: getattr(self.member, each.name)[rows] for each in fields(Member)})
+        self.member.service[:] = -1
+        self.group.count[:] = 0
+        self.members[:] = -1
+        for row, each in enumerate(series):
+            self.add(row, each.service)
+
+    def step(
+        self, rows: Rows | slice, x: Singles, low: Singles, high: Singles, at_ms: NDArray[np.int64]
+    ) -> list[Frames]:
+        """Learn one sample each of different series, and judge every service whose frame that makes whole.
+
+        x: in the units of each series, whose range so far is low to high.
+        """
+        member = self.member
+        slot = member.service[rows]
+        big = self.group.count[slot] >= LEAST_MEMBERS
+        if not big.all() or not (slot >= 0).all():
+            keep = np.flatnonzero(big & (slot >= 0))
+            if not len(keep):
+                return []
+            rows = np.arange(rows.start, rows.stop)[keep] if isinstance(rows, slice) else rows[keep]
+            slot, x, low, high, at_ms = slot[keep], x[keep], low[keep], high[keep], at_ms[keep]
+        again = member.stamp[rows] == self.group.frame[slot]
+        judged = self._begin(np.unique(slot[again])) if again.any() else []
+        self._learn(rows, x, high - low)
+        member.stamp[rows] = self.group.frame[slot]
+        arrived = np.bincount(slot, minlength=len(self.group.count))
+        self.group.fresh += arrived
+        touched = np.flatnonzero(arrived)
+        np.maximum.at(self.group.frame_ms, slot, at_ms)
+        whole = touched[(self.group.fresh[touched] >= self.group.live[touched]) & ~self.group.scored[touched]]
+        return [*judged, self._judge(whole)] if len(whole) else judged
+
+    def rescale(self, rows: Rows, shift: Singles, ratio: Singles) -> None:
+        """Tell these series in x' = (x - shift) / ratio."""
+        member = self.member
+        for name in ("slow", "fast"):
+            getattr(member, name)[rows] = (getattr(member, name)[rows] - shift) / ratio
+            getattr(member, f"{name}_spread")[rows] /= ratio
+
+    def _learn(self, rows: Rows | slice, x: Singles, width: Singles) -> None:
+        member = self.member
+        seen = member.seen[rows]
+        even = 1 / (seen + np.float32(1.0))
+        old = seen >= YOUNG
+        for name, rate, share, cap in (
+            ("slow", SLOW_RATE, SLOW_FLOOR, SLOW_CAP),
+            ("fast", FAST_RATE, FAST_FLOOR, FAST_CAP),
+        ):
+            level, spread = getattr(member, name)[rows], getattr(member, f"{name}_spread")[rows]
+            residual = x - level
+            least = np.maximum(share * width, TINY)
+            z = np.minimum(np.abs(residual) / np.maximum(spread, least), cap)
+            getattr(member, f"{name}_z")[rows] = np.where(old, z, np.float32(0.0))
+            pull = np.maximum(even, rate)
+            step = np.where(seen == 0, x, pull * residual)
+            getattr(member, name)[rows] = level + step
+            moved = np.where(seen == 0, np.float32(0.0), residual)
+            getattr(member, f"{name}_spread")[rows] = np.sqrt(
+                (1 - pull) * (np.square(spread) + pull * np.square(moved))
+            )
+        member.seen[rows] = seen + np.float32(1.0)
+
+    def _begin(self, slots: Rows) -> list[Frames]:
+        """Close the frames of these services, and judge those that never were whole; then begin the next."""
+        group = self.group
+        late = slots[~group.scored[slots] & (group.fresh[slots] > 0)]
+        judged = [self._judge(late)] if len(late) else []
+        group.live[slots] = group.fresh[slots]
+        group.frame[slots] += 1
+        group.fresh[slots] = 0
+        group.scored[slots] = False
+        return judged
+
+    def _judge(self, slots: Rows) -> Frames:
+        group = self.group
+        rows = self.members[slots]
+        here = (rows >= 0) & (self.member.stamp[rows] == group.frame[slots, None])
+        slow_z = np.where(here, self.member.slow_z[rows], np.float32(0.0))
+        fast_z = np.where(here, self.member.fast_z[rows], np.float32(0.0))
+        slow = np.partition(slow_z, -LARGEST, axis=1)[:, -LARGEST:].astype(np.float64).mean(axis=1)
+        fast = fast_z.astype(np.float64).sum(axis=1) / np.maximum(here.sum(axis=1), 1)
+        score = np.maximum(slow / group.slow_q99[slots], fast / group.fast_q99[slots])
+        frames = group.frames[slots]
+        at_ms = group.frame_ms[slots]
+        group.since_ms[slots] = np.where(frames == 0, at_ms, group.since_ms[slots])
+        lasted_ms = np.maximum(at_ms - group.since_ms[slots], 1)
+        result = Frames(
+            slots=slots,
+            at_ms=at_ms,
+            grown=frames >= GRACE_FRAMES,
+            score=score,
+            excess=group.excess[slots],
+            samples_a_day=np.maximum(frames, 1) * (86_400_000.0 / lasted_ms),
+        )
+        rate = np.maximum(TAIL_RATE, 2 / (frames / 10 + 2))
+        for q99, value in ((group.slow_q99, slow), (group.fast_q99, fast)):
+            q99[slots] = np.maximum(q99[slots] * (1 + rate * ((value > q99[slots]) - TAIL)), LEAST_Q99)
+        over = np.flatnonzero((score > 1) & (frames >= GRACE_FRAMES))
+        if len(over):
+            excess = group.excess[slots[over]]
+            beyond = np.minimum(score[over] - 1, EXCESS_CLIP * excess)
+            group.excess[slots[over]] = excess + EXCESS_RATE * (beyond - excess)
+        group.frames[slots] += 1
+        group.scored[slots] = True
+        return result
+
+    def _make_room(self, row: int, slot: int) -> None:
+        if row >= len(self.member.seen):
+            self.member = _grown(self.member, _members(max(2 * len(self.member.seen), row + 1)))
+        if slot >= len(self.group.count):
+            self.group = _grown(self.group, _groups(max(2 * len(self.group.count), slot + 1)))
+        tall, wide = self.members.shape
+        full = wide < MOST_MEMBERS and int(self.group.count[slot]) == wide
+        if slot >= tall or full:
+            bigger = np.full((len(self.group.count), 2 * wide if full else wide), -1, np.int32)
+            bigger[:tall, :wide] = self.members
+            self.members = bigger
+
+
+def _members(rows: int) -> Member:
+    def zeros() -> Singles:
+        return np.zeros(rows, np.float32)
+
+    none = np.full(rows, -1, np.int32)
+    return Member(none, none.copy(), zeros(), zeros(), zeros(), zeros(), zeros(), zeros(), zeros())
+
+
+def _groups(slots: int) -> Group:
+    def zeros() -> NDArray[np.int64]:
+        return np.zeros(slots, np.int64)
+
+    return Group(
+        count=zeros(),
+        frame=zeros(),
+        fresh=zeros(),
+        live=np.full(slots, MOST_MEMBERS + 1, np.int64),  # the first frame is of unknown size, and not judged
+        scored=np.ones(slots, np.bool_),
+        frames=zeros(),
+        frame_ms=zeros(),
+        since_ms=zeros(),
+        slow_q99=np.full(slots, 3.0),
+        fast_q99=np.ones(slots),
+        excess=np.full(slots, FIRST_EXCESS),
+    )
+
+
+def _grown(old: Record, bigger: Record) -> Record:
+    for each in fields(old):
+        values = getattr(old, each.name)
+        getattr(bigger, each.name)[: len(values)] = values
+    return bigger
