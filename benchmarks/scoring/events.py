@@ -2,6 +2,8 @@
 
 An episode is a run of samples at or above the threshold; runs with fewer than `join` samples between them are one.
 Recall is the share of labelled segments that an episode touches, precision the share of episodes that touch a segment.
+An alarm that never ends touches every segment: where more than MOST_IN_ALARM of all samples lie in episodes, nothing
+counts as found.
 Point adjustment (a segment counts whole once one of its points is found) is left out on purpose: with it a random
 score reaches the published state of the art (Kim et al., "Towards a Rigorous Evaluation of Time-series Anomaly
 Detection", AAAI 2022).
@@ -73,6 +75,8 @@ def events(
         labelled += len(truth[0])
         samples += len(score)
         lasting += int((spans[1] - spans[0] + 1).sum())
+    if lasting > MOST_IN_ALARM * samples:
+        hits = found = 0
     precision = hits / alarms if alarms else 0.0
     recall = found / labelled if labelled else 0.0
     f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
@@ -80,30 +84,23 @@ def events(
 
 
 def oracle(scores: Sequence[Floats], labels: Sequence[Bools], *, join: int, per_day: float) -> EventResult:
-    """The best F1 of all thresholds tried, chosen with the labels: a bound, not what anybody gets.
-
-    Thresholds are tried downwards until more than MOST_IN_ALARM of all samples lie in episodes: an alarm that never
-    ends touches every segment, and would be perfect.
-    """
-    tried = []
-    for threshold in (np.inf, *_thresholds(scores)):
-        result = events(scores, labels, threshold, join=join, per_day=per_day)
-        if result.in_alarm > MOST_IN_ALARM:
-            break
-        tried.append(result)
+    """The best F1 of all thresholds tried, chosen with the labels: a bound, not what anybody gets."""
+    tried = (events(scores, labels, each, join=join, per_day=per_day) for each in (np.inf, *_thresholds(scores)))
     return max(tried, key=lambda result: result.f1)
 
 
 def training_threshold(train: Sequence[Floats], alarms_per_day: float, *, join: int, per_day: float) -> float:
     """The lowest threshold that keeps to `alarms_per_day` on the second halves of the training parts.
 
-    It keeps to it there together with every higher one tried; infinite if none does.
+    It keeps to it there together with every higher one tried; infinite if none does, as where the score often stands
+    at its highest value.
     """
     halves = [each[len(each) // 2 :] for each in train]
-    days = sum(map(len, halves)) / per_day
+    unlabelled = [np.zeros(len(each), np.bool_) for each in halves]
     lowest = np.inf
     for threshold in _thresholds(halves):
-        if sum(len(episodes(each, threshold, join)[0]) for each in halves) > alarms_per_day * days:
+        result = events(halves, unlabelled, threshold, join=join, per_day=per_day)
+        if result.alarms_per_day > alarms_per_day or result.in_alarm > MOST_IN_ALARM:
             break
         lowest = threshold
     return float(lowest)

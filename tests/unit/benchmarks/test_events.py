@@ -69,7 +69,9 @@ def test_the_oracle_finds_the_threshold_that_parts_them():
 def test_an_alarm_that_never_ends_is_not_perfect():
     label = where(1000, (500, 520))
     assert oracle([np.ones(1000)], [label], join=1, per_day=1000).f1 == 0
-    assert events([np.ones(1000)], [label], 1.0, join=1, per_day=1000).in_alarm == 1
+    endless = events([np.ones(1000)], [label], 1.0, join=1, per_day=1000)
+    assert (endless.in_alarm, endless.alarms_per_day, endless.f1) == (1, 1, 0)
+    assert training_threshold([np.ones(1000)], 2.0, join=1, per_day=1000) == math.inf
 
 
 def test_the_training_threshold_keeps_to_the_rate_on_the_second_half_only():
