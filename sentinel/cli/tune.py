@@ -59,10 +59,10 @@ def search(attempt: Callable[[float], Tried], alarms_per_day: float, now: float)
     """
     step = math.log(QUIETEST / LOUDEST) / (RUNGS - 1)
     ladder = {_rounded(LOUDEST * math.exp(step * rung)) for rung in range(RUNGS)} | {now}
-    towards_loud = LOUDEST < QUIETEST
-    tried = {each: attempt(each) for each in sorted(ladder, reverse=towards_loud)}
+    high_is_quiet = LOUDEST < QUIETEST
+    tried = {each: attempt(each) for each in sorted(ladder, reverse=high_is_quiet)}
     for _ in range(HALVINGS):
-        quiet_to_loud = sorted(tried, reverse=towards_loud)
+        quiet_to_loud = sorted(tried, reverse=high_is_quiet)
         over = next((at for at, each in enumerate(quiet_to_loud) if tried[each].alarms_per_day > alarms_per_day), None)
         if not over:  # everything keeps to it, or nothing does
             break
@@ -70,7 +70,7 @@ def search(attempt: Callable[[float], Tried], alarms_per_day: float, now: float)
         if middle in tried:
             break
         tried[middle] = attempt(middle)
-    results = [tried[each] for each in sorted(tried, reverse=towards_loud)]
+    results = [tried[each] for each in sorted(tried, reverse=high_is_quiet)]
     chosen = None
     for each in results:
         if each.alarms_per_day > alarms_per_day:

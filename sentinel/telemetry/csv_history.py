@@ -5,12 +5,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentinel.errors import Invalid
 from sentinel.telemetry.decoded import EARLIEST_MS, LATEST_MS
+
+if TYPE_CHECKING:
+    import _csv  # where typeshed keeps the type of csv.reader(…)
 
 _HEADER = "timestamp,value"
 _REQUIRED = ("timestamp", "value")
@@ -67,6 +71,13 @@ def parse_labelled_csv(text: str, name: str = "csv") -> LabelledHistory:
     Without a header it has these two columns alone. Raises Invalid for the first line that is wrong otherwise.
     """
     rows = csv.reader(text.removeprefix("\ufeff").splitlines(), skipinitialspace=True)
+    try:
+        return _labelled(rows, name)
+    except csv.Error as error:
+        raise Invalid(f"{name} line {rows.line_num}", str(error), "CSV") from None
+
+
+def _labelled(rows: "_csv.Reader", name: str) -> LabelledHistory:
     header = ["timestamp", "value"]
     found: dict[Labels, tuple[list[int], list[float]]] = {}
     missing = 0
