@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--pattern-sizes", type=int, nargs="+", default=PATTERN_SIZES)
     parser.add_argument("--call-sizes", type=int, nargs="+", default=(4_000, 100_000), help="series of one actor")
+    parser.add_argument("--data", help="not used: this benchmark makes its own load")
     options = parser.parse_args()
     rows = tier("base tier", stepping.base_tier, list(options.sizes))
     rows += tier("pattern tier", stepping.pattern_tier, list(options.pattern_sizes))

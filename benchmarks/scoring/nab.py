@@ -80,6 +80,8 @@ def read_nab(folder: Path) -> list[NabFile]:
     found = []
     for path in sorted(folder.glob("data/*/*.csv")):
         name = path.relative_to(folder / "data").as_posix()
+        if name not in windows:
+            raise Invalid("combined_windows.json", name, "windows, be it none, for every file")
         history = parse_csv(path.read_text(encoding="utf-8"), name)
         edges = parse_csv("\n".join(f"{edge},0" for pair in windows[name] for edge in pair), name)
         times = edges.timestamps_ms.tolist()
