@@ -145,6 +145,51 @@ def replay(
     command.run(_client(api_url, key), console, file, service=service, metric=metric or file.stem)
 
 
+Histories = Annotated[
+    list[Path],
+    typer.Argument(
+        help="CSV or Parquet with columns timestamp and value; other columns are labels.", show_default=False
+    ),
+]
+LabelFile = Annotated[
+    Path | None, typer.Option(help="JSON windows, for all files or by file as NAB has them, or CSV lines start,end.")
+]
+SpokenFor = Annotated[str, typer.Option(help="The service that the samples speak for, where a file does not say.")]
+
+
+@app.command()
+def backtest(
+    files: Histories,
+    labels: LabelFile = None,
+    service: SpokenFor = "",
+    listing: Annotated[bool, typer.Option("--list", help="Also list every alarm.")] = False,
+) -> None:
+    """Run the detector over recorded history: alarms a day, and with labels recall, precision and delay."""
+    from actors.wiring import detector_config  # noqa: PLC0415 Ray takes a second to import
+    from sentinel.cli import backtest as command  # noqa: PLC0415 keeps --help quick
+
+    config = detector_config(_settings())
+    command.run(console, files, config, labels=labels, service=service, listing=listing)
+
+
+@app.command()
+def tune(
+    files: Histories,
+    alarms_per_day: Annotated[
+        float, typer.Option(help="As many alarms a day as you will have, of all series together.")
+    ] = 1.0,
+    labels: LabelFile = None,
+    service: SpokenFor = "",
+) -> None:
+    """Propose a sensitivity from recorded history, say what each costs, and print the YAML to paste."""
+    from actors.wiring import detector_config  # noqa: PLC0415 Ray takes a second to import
+    from sentinel.cli import tune as command  # noqa: PLC0415 keeps --help quick
+
+    config = detector_config(_settings())
+    found = command.run(console, files, config, alarms_per_day=alarms_per_day, labels=labels, service=service)
+    raise typer.Exit(0 if found else 1)
+
+
 @app.command()
 def audit(api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
     """Verify the hash chain of every incident; exit code 1 if one does not hold."""

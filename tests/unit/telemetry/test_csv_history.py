@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentinel.errors import Invalid
-from sentinel.telemetry.csv_history import parse_csv
+from sentinel.telemetry.csv_history import parse_csv, parse_labelled_csv
 
 AT_MS = 1_392_388_200_000  # 2014-02-14 14:30:00 UTC
 
@@ -55,3 +55,17 @@ def test_text_gives_a_history_or_a_named_error(text: str) -> None:
     with contextlib.suppress(Invalid):
         history = parse_csv(text)
         assert len(history.timestamps_ms) == len(history.values)
+
+
+@given(st.text(alphabet='0123456789.,-:T Znaife+\n"', max_size=60) | st.text(max_size=40))
+def test_text_with_labels_gives_histories_in_order_or_a_named_error(text: str) -> None:
+    for header in ("", "timestamp,value\n", "pod,timestamp,value\n"):
+        with contextlib.suppress(Invalid):
+            for history in parse_labelled_csv(header + text).histories.values():
+                assert len(history) == len(history.timestamps_ms) > 0
+                assert history.timestamps_ms.tolist() == sorted(history.timestamps_ms.tolist())
+
+
+def test_a_cell_beyond_all_measure_is_named() -> None:
+    with pytest.raises(Invalid, match=r"^cpu\.csv line 2"):
+        parse_labelled_csv(f"timestamp,value\n{'1' * 200_000},1\n", "cpu.csv")
