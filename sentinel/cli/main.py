@@ -165,10 +165,9 @@ def backtest(
     listing: Annotated[bool, typer.Option("--list", help="Also list every alarm.")] = False,
 ) -> None:
     """Run the detector over recorded history: alarms a day, and with labels recall, precision and delay."""
-    from actors.wiring import detector_config  # noqa: PLC0415 Ray takes a second to import
     from sentinel.cli import backtest as command  # noqa: PLC0415 keeps --help quick
 
-    config = detector_config(_settings())
+    config = _settings().detection.detector
     command.run(console, files, config, labels=labels, service=service, listing=listing)
 
 
@@ -182,10 +181,9 @@ def tune(
     service: SpokenFor = "",
 ) -> None:
     """Propose a sensitivity from recorded history, say what each costs, and print the YAML to paste."""
-    from actors.wiring import detector_config  # noqa: PLC0415 Ray takes a second to import
     from sentinel.cli import tune as command  # noqa: PLC0415 keeps --help quick
 
-    config = detector_config(_settings())
+    config = _settings().detection.detector
     found = command.run(console, files, config, alarms_per_day=alarms_per_day, labels=labels, service=service)
     raise typer.Exit(0 if found else 1)
 

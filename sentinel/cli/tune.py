@@ -15,23 +15,22 @@ from sentinel.detection.config import DetectorConfig
 from sentinel.errors import Invalid
 
 # The knob: the only lines that know which setting makes the detector more or less sensitive.
-KNOB = "open_score"
-LOUDEST, QUIETEST = 2.0, 100.0
+KNOB = "alarms_per_day"
+LOUDEST, QUIETEST = 30.0, 1e-9
 
 
 def turned(config: DetectorConfig, value: float) -> DetectorConfig:
-    """`config` with the knob at `value`; what hangs on it keeps its proportion."""
-    close = _rounded(config.close_score * value / config.open_score)
-    return replace(config, open_score=value, close_score=min(close, value))
+    """`config` with the knob at `value`."""
+    return replace(config, alarms_per_day=value)
 
 
 def setting(config: DetectorConfig) -> float:
     """Where the knob stands."""
-    return config.open_score
+    return config.alarms_per_day
 
 
 RUNGS = 6  # settings between the ends that are always tried, to show what each costs
-HALVINGS = 5
+HALVINGS = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ def _holders(state: State) -> Iterator[tuple[str, Any]]:
     yield "member", state.services.member
     yield "group", state.services.group
     yield "services", state.services
+    yield "movement", state.services.movements
     yield "shape", state.pattern.shape
     for place, level in enumerate(state.pattern.levels):
         yield f"past{place}", level.past
@@ -92,7 +93,12 @@ def _columns(state: State) -> Iterator[tuple[str, Any]]:
     """Every array without its spare room: what is written depends on what was seen, not on when room was made."""
     count, slots, used = len(state), len(state.services.slots), len(state.pattern)
     cuts = {"baseline": count, "member": count, "group": slots, "shape": used}
-    plain = {"season": ("table", "days"), "services": ("members",), "policies": ("burned",)}
+    plain: dict[str, tuple[str, ...]] = {
+        "movement": ("rounds", "covariance", "inverse", "frames", "recent", "q99", "level"),
+        "season": ("table", "days"),
+        "services": ("members",),
+        "policies": ("burned",),
+    }
     plain["state"] = ("pattern_slot", "service_watch", "service_caution")
     for owner, holder in _holders(state):
         for name in plain.get(owner) or [each.name for each in fields(holder)]:

@@ -214,7 +214,7 @@ class Detector:
             opened = place >= 0 and bool(state.service_book.alarm.open[place])
             silent = now_ms - last_ms > self._config.no_data_after_s * 1000
             condition = Condition.NO_DATA if silent else Condition.ANOMALOUS if opened else Condition.NORMAL
-            score = float(state.service_book.alarm.peak[place]) if opened else 0.0
+            score = float(state.services.group.score[slot])
             return SeriesHealth(fingerprint=fingerprint, condition=condition, last_at_ms=last_ms, last_score=score)
         return SeriesHealth(fingerprint=fingerprint, condition=Condition.NO_DATA, last_at_ms=None, last_score=0.0)
 

@@ -120,11 +120,16 @@ def judge(
     stays: Floats = strength * some.caution  # caution makes opening harder, and what is open no shorter
     limit = FLAT_TIMES * np.maximum(some.longest, FLAT_LEAST)
     stuck = flat[at] & scored & policy.learned & (some.spread > tier.floor(some.level, some.zero))
+    by_pattern = (some.watch >= 0) & (state.book.alarm.part[some.watch] == int(Part.PATTERN))
     for name, speaks, holds in (
         (Part.FLAT, some.run / limit * stuck, some.run / limit * stuck),
         (Part.PATTERN, None, None)
         if novelty is None
-        else (Part.PATTERN, novelty.heard[at] / novelty.needed[at] * fits, novelty.raw[at] / novelty.needed[at] * fits),
+        else (
+            Part.PATTERN,
+            novelty.heard[at] / novelty.needed[at] * fits,
+            novelty.raw[at] / novelty.needed[at] * (fits & by_pattern),
+        ),
         (Part.RULE, None, None) if breached is None else (Part.RULE, breached[at] * 1.0, breached[at] * 1.0),
     ):
         if speaks is not None and holds is not None:
@@ -162,6 +167,7 @@ def judge(
         lessons.percentile[mine] = ~alarm.open
         opened = mine[verdict.opened]
         base.caution[opened] = np.minimum(base.caution[opened] * CAUTION_STEP, CAUTION_CAP)
+        state.hush(rows[watched[alarm.open]])
         told.series.append((alarm, verdict, now.at_ms[mine]))
     return lessons
 
@@ -186,7 +192,7 @@ def judge_frames(state: State, frames: Frames, config: DetectorConfig, told: Tol
         high=needed[at],
         up=np.ones(len(at), np.bool_),
         hot=strength[at] >= 1,
-        unusual=strength[at] >= CLOSE_SHARE,
+        unusual=(strength[at] >= CLOSE_SHARE) | (frames.moved[at] >= 1),
         scored=frames.grown[at],
         part=np.full(len(at), int(Part.SERVICE)),
         fast=np.zeros(len(at), np.bool_),

@@ -49,10 +49,12 @@ class Season:
 
     def read(self, rows: Rows | slice, at: Moment) -> tuple[Singles, Singles]:
         """The table's value at this moment, and for how many days of its kind it has been learned."""
+        rows = _paired(rows, at)
         return self.table[at.slot, rows], self.days[at.kind, rows]
 
     def learn(self, rows: Rows | slice, at: Moment, x: Singles, known: Singles, days: Singles, step_s: Singles) -> None:
         """Move the table towards `x`; step_s: seconds since the sample before, for a slot weighs by time."""
+        rows = _paired(rows, at)
         slot_s = np.float32(1e-3) * np.where(at.kind, _WEEKEND_MS, _WEEKDAY_MS).astype(np.float32)
         stayed = np.minimum(step_s, slot_s)
         pull = stayed / slot_s * np.maximum(_FIRST_VISIT / (1 + 2 * days), VISIT_RATE)
@@ -74,3 +76,8 @@ class Season:
     def keep(self, rows: Rows) -> None:
         """Drop every series but these, in this order."""
         self.table, self.days = self.table[:, rows], self.days[:, rows]
+
+
+def _paired(rows: Rows | slice, at: Moment) -> Rows | slice:
+    """Rows that go with a slot each, where not all samples share one."""
+    return np.arange(rows.start, rows.stop) if isinstance(rows, slice) and isinstance(at.slot, np.ndarray) else rows

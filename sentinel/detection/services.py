@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentinel.detection.columns import Rows
+from sentinel.detection.movement import Movements
 from sentinel.telemetry.series import Series
 
 Singles = NDArray[np.float32]
@@ -38,13 +39,15 @@ GRACE_FRAMES = 60
 class Frames:
     """Services whose frame is whole. slots: which. at_ms: when. grown: whether it is past its grace, bool[n].
 
-    score: 1 is the 99th percentile of the service's own past. excess: mean excess over 1. samples_a_day: of frames.
+    score: 1 is the 99th percentile of the service's own past; excess: mean excess over 1. moved: the same of how its
+    metrics move together, see `Movements`. samples_a_day: of frames.
     """
 
     slots: Rows
     at_ms: NDArray[np.int64]
     grown: NDArray[np.bool_]
     score: NDArray[np.float64]
+    moved: NDArray[np.float64]
     excess: NDArray[np.float64]
     samples_a_day: NDArray[np.float64]
 
@@ -69,7 +72,7 @@ class Group:
     """One service. frame: the number of the frame being filled; fresh: samples in it; live: samples the one before had.
 
     scored: whether that frame was judged. slow_q99, fast_q99: running percentiles of the two scores; excess: mean of
-    what their larger ratio passes 1 by.
+    what their larger ratio passes 1 by; score: that ratio in the newest frame.
     """
 
     count: NDArray[np.int64]
@@ -83,6 +86,7 @@ class Group:
     slow_q99: NDArray[np.float64]
     fast_q99: NDArray[np.float64]
     excess: NDArray[np.float64]
+    score: NDArray[np.float64]
 
 
 Record = TypeVar("Record", Member, Group)
@@ -96,6 +100,7 @@ class ServiceTier:
         self.members = np.full((8, 8), -1, np.int32)
         self.member = _members(64)
         self.group = _groups(8)
+        self.movements = Movements()
 
     def add(self, row: int, service: str) -> None:
         """Make the series of `row` a member of its service, unless that is full."""
@@ -113,6 +118,7 @@ class ServiceTier:
         self.member.service[:] = -1
         self.group.count[:] = 0
         self.members[:] = -1
+        self.movements.forget(np.arange(len(self.slots)))
         for row, each in enumerate(series):
             self.add(row, each.service)
 
@@ -162,7 +168,7 @@ class ServiceTier:
             level, spread = getattr(member, name)[rows], getattr(member, f"{name}_spread")[rows]
             residual = x - level
             least = np.maximum(share * width, TINY)
-            z = np.minimum(np.abs(residual) / np.maximum(spread, least), cap)
+            z = np.minimum(np.maximum(residual / np.maximum(spread, least), -cap), cap)
             getattr(member, f"{name}_z")[rows] = np.where(old, z, np.float32(0.0))
             pull = np.maximum(even, rate)
             step = np.where(seen == 0, x, pull * residual)
@@ -189,19 +195,23 @@ class ServiceTier:
         rows = self.members[slots]
         here = (rows >= 0) & (self.member.stamp[rows] == group.frame[slots, None])
         slow_z = np.where(here, self.member.slow_z[rows], np.float32(0.0))
-        fast_z = np.where(here, self.member.fast_z[rows], np.float32(0.0))
-        slow = np.partition(slow_z, -LARGEST, axis=1)[:, -LARGEST:].astype(np.float64).mean(axis=1)
+        fast_z = np.abs(np.where(here, self.member.fast_z[rows], np.float32(0.0)))
+        largest = np.abs(slow_z)
+        slow = np.partition(largest, -LARGEST, axis=1)[:, -LARGEST:].astype(np.float64).mean(axis=1)
         fast = fast_z.astype(np.float64).sum(axis=1) / np.maximum(here.sum(axis=1), 1)
         score = np.maximum(slow / group.slow_q99[slots], fast / group.fast_q99[slots])
         frames = group.frames[slots]
         at_ms = group.frame_ms[slots]
         group.since_ms[slots] = np.where(frames == 0, at_ms, group.since_ms[slots])
+        moved = self.movements.step(slots, slow_z, here.sum(axis=1))
+        group.score[slots] = score
         lasted_ms = np.maximum(at_ms - group.since_ms[slots], 1)
         result = Frames(
             slots=slots,
             at_ms=at_ms,
             grown=frames >= GRACE_FRAMES,
             score=score,
+            moved=moved,
             excess=group.excess[slots],
             samples_a_day=np.maximum(frames, 1) * (86_400_000.0 / lasted_ms),
         )
@@ -254,6 +264,7 @@ def _groups(slots: int) -> Group:
         slow_q99=np.full(slots, 3.0),
         fast_q99=np.ones(slots),
         excess=np.full(slots, FIRST_EXCESS),
+        score=np.zeros(slots),
     )
 
 

@@ -10,7 +10,7 @@ from sentinel.detection import baseline as tier
 from sentinel.detection.alarm import Book
 from sentinel.detection.columns import Baseline, Rows, Singles, fresh, grown, take
 from sentinel.detection.config import DetectorConfig
-from sentinel.detection.pattern import PatternTier
+from sentinel.detection.pattern import SILENCE, PatternTier
 from sentinel.detection.policies import Policies
 from sentinel.detection.season import Season
 from sentinel.detection.services import ServiceTier
@@ -123,6 +123,11 @@ class State:
         all_rows[2] = 1.0
         all_rows[:, at] = (np.where(judged, raw, 0.0), np.where(judged, heard, 0.0), needed)
         return Novelty(*all_rows)
+
+    def hush(self, rows: Rows) -> None:
+        """Raise no alarm for the shape of these series soon: they have one, and its own shape will be new for a while."""
+        slots = self.pattern_slot[rows]
+        self.pattern.shape.silent[slots[slots >= 0]] = SILENCE
 
     def measure_anew(self, rows: Rows) -> None:
         """Measure these series from their level in their own spread, which float32 needs to tell small steps apart."""

@@ -156,18 +156,18 @@ def test_the_knob_turns_to_a_configuration_that_holds(value):
 
 def test_the_yaml_is_what_was_tried():
     text = tune.changed(CONFIG, turned(CONFIG, 8.0))
-    assert yaml.safe_load(text) == {"detection": {"open_score": 8.0, "close_score": 4.0}}
+    assert yaml.safe_load(text) == {"detection": {"alarms_per_day": 8.0}}
 
 
 def test_tune_proposes_what_keeps_to_the_rate(tmp_path):
     files = [history(tmp_path, "a.csv", (1000, 1300, 1600, 1900, 2200, 2500))]
     known = labels(tmp_path, 1000)
-    told = spoken(lambda console: tune.run(console, files, CONFIG, alarms_per_day=1.0, labels=known, service=""))
-    assert "1 series over 2.0 days; at most 1 alarms a day in all" in told
+    told = spoken(lambda console: tune.run(console, files, CONFIG, alarms_per_day=2.5, labels=known, service=""))
+    assert "1 series over 2.0 days; at most 2.5 alarms a day in all" in told
     assert "proposed, for" in told
     (line,) = [each for each in told.splitlines() if each.endswith("proposed")]
-    assert float(line.split()[2]) <= 1.0
-    assert yaml.safe_load(told[told.index("detection:") :])["detection"]["open_score"] == float(line.split()[0])
+    assert float(line.split()[2]) <= 2.5
+    assert yaml.safe_load(told[told.index("detection:") :])["detection"]["alarms_per_day"] == float(line.split()[0])
 
 
 def test_tune_says_when_there_is_no_such_setting(tmp_path):
