@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 from actors.journal import Followed
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
+from sentinel.detection.curves import Explained
 from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents.audit import Break
 from sentinel.incidents.facts import Entry, Fact
@@ -69,6 +70,12 @@ class Detectors(Protocol):
     async def health(self, watched: Mapping[str, Sequence[Fingerprint]]) -> list[SeriesHealth]:
         """How the series are now, asked by service."""
         ...
+
+
+class Explainer(Protocol):
+    """The detection actors, for people; see `actors.detection.DetectionActor.explain`."""
+
+    async def explain(self, service: str, fingerprint: Fingerprint, from_ms: int, to_ms: int) -> Explained | None: ...
 
 
 class Correlation(Protocol):

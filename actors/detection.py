@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -11,16 +11,20 @@ from actors.api import Correlation
 from sentinel.clock import Clock
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
 from sentinel.detection.config import DetectorConfig
+from sentinel.detection.curves import MOST_ANOMALIES, Curves, Explained
 from sentinel.detection.detector import Detector, Observation, Refusal
+from sentinel.detection.explanation import Band, Explanation
 from sentinel.errors import Invalid, SentinelError, Unavailable
 from sentinel.ids import Fingerprint
 from sentinel.ports import Checkpoints
 from sentinel.telemetry.batch import SampleBatch, unpack_all
 from sentinel.telemetry.rates import RateKeeper
+from sentinel.telemetry.series import Series
 
 log = structlog.get_logger(__name__)
 _RETRY_S = 0.5
 _RATES_PER_SERIES = 4  # the buckets of a histogram are kept for rates and not scored
+CURVE_BYTES = 32 * 1024 * 1024  # samples kept so that people can be shown what the detector saw
 _RETIRE_AFTER_MS = 6 * 3_600_000
 
 
@@ -54,6 +58,7 @@ class DetectionActor:
         checkpoints: Checkpoints,
         checkpoint_every_s: float,
         clock: Clock,
+        curve_bytes: int = CURVE_BYTES,
     ) -> None:
         self._name = name
         self._correlation = correlation
@@ -63,8 +68,10 @@ class DetectionActor:
         self._untold: list[Anomaly] = []
         self._told = asyncio.Event()
         self._rates = RateKeeper(_RATES_PER_SERIES * config.max_series)
+        self._curves = Curves(curve_bytes)
         self._detector = self._restored(config)
         self._rates.describe(self._detector.series())
+        self._follow(self._untold)
 
     def _restored(self, config: DetectorConfig) -> Detector:
         try:
@@ -109,8 +116,10 @@ class DetectionActor:
         )
 
     def _observe(self, batch: SampleBatch) -> Observation:
+        self._curves.keep(batch)
         observed = self._detector.observe(batch)
         if observed.changes:
+            self._follow(observed.changes)
             self._untold.extend(observed.changes)
             self._told.set()
         return observed
@@ -122,6 +131,28 @@ class DetectionActor:
     async def health(self, fingerprints: Sequence[Fingerprint]) -> list[SeriesHealth]:
         """How these series are now."""
         return list(self._detector.health(fingerprints, self._clock.now_ms()))
+
+    async def explain(self, fingerprint: Fingerprint, from_ms: int, to_ms: int) -> Explained | None:
+        """Why the newest anomaly of this series that began in the span is one, with its curves; None if forgotten."""
+        current = self._detector.anomaly(fingerprint)
+        if current is not None:
+            self._curves.told(current)
+        return self._curves.find(fingerprint, from_ms, to_ms)
+
+    def _follow(self, changes: Sequence[Anomaly]) -> None:
+        """Keep why anomalies open while the detector still knows, the newest if there are many at once."""
+        first = len(changes) - MOST_ANOMALIES
+        for number, anomaly in enumerate(changes):
+            if not self._curves.told(anomaly) and number >= first:
+                explanation = self._detector.explain(anomaly.series.fingerprint, anomaly)
+                if explanation is not None:
+                    self._curves.follow(anomaly, explanation, self._bands(anomaly, explanation))
+
+    def _bands(self, anomaly: Anomaly, explanation: Explanation) -> Iterator[tuple[Series, Band]]:
+        """The series to show: its own, or for a whole service those that moved most."""
+        shown = [self._detector.band(each.fingerprint) for each in explanation.moved]
+        shown = shown or [self._detector.band(anomaly.series.fingerprint, anomaly)]
+        yield from (each for each in shown if each is not None)
 
     async def ping(self) -> str:
         """Answers while the actor's loop turns."""

@@ -10,6 +10,7 @@ from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorE
 from actors.detection import Scored
 from actors.journal import Followed
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
+from sentinel.detection.curves import Explained
 from sentinel.errors import Overloaded, SentinelError, Unavailable
 from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents.audit import Break
@@ -175,6 +176,12 @@ class DetectorsHandle:
             *(self._handles[actor].call("health", fingerprints) for actor, fingerprints in by_actor.items())
         )
         return [health for each in found for health in each]
+
+    async def explain(self, service: str, fingerprint: Fingerprint, from_ms: int, to_ms: int) -> Explained | None:
+        """Why the newest anomaly of a series that began in the span is one; None if its detector no longer knows."""
+        handle = self._handles[self.actor_of(partition_of(service, self._partitions))]
+        explained: Explained | None = await handle.call("explain", fingerprint, from_ms, to_ms)
+        return explained
 
     async def checkpoint(self) -> None:
         """Have every detection actor keep what it knows now."""

@@ -40,6 +40,7 @@ from sentinel.adapters.sqs import SqsQueue
 from sentinel.adapters.unconnected import UnconnectedCloud
 from sentinel.clock import Clock, SystemClock
 from sentinel.correlation.topology import topology_of
+from sentinel.detection.curves import Explained
 from sentinel.errors import SentinelError, Unavailable
 from sentinel.ports import Cloud, Memory, Recalled
 from sentinel.remediation.approval import ApprovalPolicy
@@ -80,6 +81,7 @@ class Detection(DetectionActor):
             correlation=handles.CorrelationHandle(settings.ray.namespace),
             checkpoints=FileCheckpoints(settings.detection.checkpoint_path),
             checkpoint_every_s=settings.detection.checkpoint_every_s,
+            curve_bytes=settings.detection.curve_bytes,
             clock=clock,
         )
         self._running = keep_running(self.run, "detection", clock)
@@ -298,6 +300,13 @@ def alarm_queue(settings: Settings) -> SqsQueue | None:
     at_double = executor.backend == "sandbox" and executor.aws_endpoint_url
     credentials = _DOUBLES_CREDENTIALS if at_double else None
     return SqsQueue(url, executor.aws_region, endpoint_url=executor.aws_endpoint_url, credentials=credentials)
+
+
+def curve_png(explained: Explained) -> bytes:
+    """The curve of an anomaly as a picture. Slow; the drawing library is loaded by the first that asks for one."""
+    from sentinel.adapters.curve_png import draw  # noqa: PLC0415 Matplotlib takes half a second and 40 MB
+
+    return draw(explained)
 
 
 def limits(settings: Settings) -> Limits:

@@ -241,6 +241,7 @@ class Detection(Section):
     max_pending_calls: Annotated[int, Field(ge=1)] = 256
     checkpoint_path: str = ".sentinel/checkpoints"
     checkpoint_every_s: Positive = 10
+    curve_bytes: Annotated[int, Field(ge=0)] = 32 * 1024 * 1024  # an actor's newest samples, for curves; 0 for none
 
     @property
     def detector(self) -> DetectorConfig:

@@ -27,6 +27,7 @@ from serve_apps import errors
 from serve_apps.api import Application, Backend, build_router
 from serve_apps.auth import check_exposure
 from serve_apps.events import event_routes
+from serve_apps.explaining import Explaining, explaining_router
 from serve_apps.ingest import Telemetry
 from serve_apps.intake import Intake
 from serve_apps.lanes import Scorer
@@ -44,6 +45,7 @@ class Behind:
     backend: Backend
     events: Events
     scorer: Scorer
+    explaining: Explaining
     clock: Clock
 
 
@@ -79,7 +81,8 @@ def on_ray(settings: Settings) -> Behind:
         },
         notes=notes,
     )
-    return Behind(backend=backend, events=journal, scorer=detectors, clock=SystemClock())
+    explaining = Explaining(detectors, wiring.curve_png)
+    return Behind(backend=backend, events=journal, scorer=detectors, explaining=explaining, clock=SystemClock())
 
 
 def build_door(settings: Settings, behind: Behind) -> FastAPI:
@@ -87,6 +90,7 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
     backend, events, clock, meter = behind.backend, behind.events, behind.clock, Meter()
     door = Application(title="Sentinel", version="0.1.0", description=_DESCRIPTION)
     door.include_router(build_router(settings, backend, clock))
+    door.include_router(explaining_router(settings, backend.journal, behind.explaining, clock))
     detection = settings.detection
     interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series, detection.actors)
     door.router.routes.extend(Telemetry(settings, Intake(behind.scorer, interner, meter), clock).routes())

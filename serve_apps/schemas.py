@@ -6,9 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sentinel.clock import iso
 from sentinel.codec import to_builtins
+from sentinel.detection.explanation import Explanation
 from sentinel.incidents.audit import Break
 from sentinel.incidents.facts import Entry
-from sentinel.incidents.nouns import Incident, Principal
+from sentinel.incidents.nouns import Alert, Incident, Principal
 
 
 class Decision(BaseModel):
@@ -65,6 +66,33 @@ class IncidentDetail(BaseModel):
 
     incident: Incident
     timeline: list[TimelineEntry]
+
+
+class Curve(BaseModel):
+    """One series around an alert, as columns: Unix milliseconds, values, and the band that was expected of it.
+
+    Outside the band a sample is beyond the threshold that opened the alert.
+    """
+
+    fingerprint: str
+    metric: str
+    labels: dict[str, str]
+    at_ms: list[int]
+    values: list[float]
+    expected_low: list[float]
+    expected_high: list[float]
+
+
+class AlertExplained(BaseModel):
+    """Why an alert is one. `curves` is empty where samples were not kept.
+
+    For the alert of a whole service they are those of its metrics that are furthest out.
+    """
+
+    why: str
+    alert: Alert
+    explanation: Explanation
+    curves: list[Curve]
 
 
 class AuditReport(BaseModel):

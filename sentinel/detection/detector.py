@@ -1,6 +1,6 @@
 """The detector of one actor: samples in, anomalies out. No clock, no Ray, no I/O."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from sentinel.detection import baseline as tier
 from sentinel.detection import checkpoint as checkpoints
-from sentinel.detection import engine, judge
-from sentinel.detection.alarm import Scored, Verdict
+from sentinel.detection import engine, explain, judge
+from sentinel.detection.alarm import Book, Scored, Verdict
 from sentinel.detection.anomaly import Anomaly, Condition, SeriesHealth
 from sentinel.detection.columns import NEVER_MS, Alarm, Rows, take
 from sentinel.detection.config import DetectorConfig
+from sentinel.detection.explanation import Band, Explanation
 from sentinel.detection.parts import Part
 from sentinel.detection.state import State
 from sentinel.ids import Fingerprint
@@ -169,6 +170,39 @@ class Detector:
         """
         return tuple(self._health(each, now_ms) for each in fingerprints)
 
+    def anomaly(self, fingerprint: Fingerprint) -> Anomaly | None:
+        """The anomaly of this series that is open now."""
+        state, row = self._state, self._state.row(int(fingerprint, 16))
+        if row is not None:
+            return next(self._open_at(state.book, int(state.baseline.watch[row]), self._anomalies), None)
+        service = self._service_of(fingerprint, state.services.slots)
+        if service is None:
+            return None
+        return next(
+            self._open_at(state.service_book, int(state.service_watch[service[1]]), self._service_anomalies), None
+        )
+
+    def explain(self, fingerprint: Fingerprint, of: Anomaly | None = None) -> Explanation | None:
+        """Why the anomaly `of` is one, by default the one open now, or how the series is; None for an unknown series.
+
+        True to the moment only when asked right after the `observe` that told of it: baselines move on.
+        """
+        state, of = self._state, of or self.anomaly(fingerprint)
+        row = state.row(int(fingerprint, 16))
+        if row is not None:
+            return explain.of_series(state, row, self._config, of)[0]
+        service = self._service_of(fingerprint, (of.series.service,) if of else state.services.slots)
+        if service is None:
+            return None
+        return explain.of_service(state, service_series(service[0]), service[1], self._config, of)
+
+    def band(self, fingerprint: Fingerprint, of: Anomaly | None = None) -> tuple[Series, Band] | None:
+        """The series and what is expected of it, as in `explain`; None for an unknown one or a whole service."""
+        row = self._state.row(int(fingerprint, 16))
+        if row is None:
+            return None
+        return self._state.series[row], explain.of_series(self._state, row, self._config, of)[1]
+
     def retire(self, before_ms: int) -> int:
         """Forget series without a sample since `before_ms`, and answer how many; one with an open anomaly stays."""
         count, state = len(self), self._state
@@ -204,11 +238,21 @@ class Detector:
         score = float(min(judge.OPEN_SCORE * base.z[0] / needed[0], judge.SCORE_CAP))
         return SeriesHealth(fingerprint=fingerprint, condition=condition, last_at_ms=last_ms, last_score=score)
 
-    def _service_health(self, fingerprint: Fingerprint, now_ms: int) -> SeriesHealth:
-        state = self._state
-        for service, slot in state.services.slots.items():
-            if service_series(service).fingerprint != fingerprint or not state.services.group.frames[slot]:
+    def _service_of(self, fingerprint: Fingerprint, among: Iterable[str]) -> tuple[str, int] | None:
+        """The service that this series stands for, and its slot, once it has been judged."""
+        services = self._state.services
+        for service in among:
+            slot = services.slots.get(service)
+            if slot is None or not services.group.frames[slot]:
                 continue
+            if service_series(service).fingerprint == fingerprint:
+                return service, slot
+        return None
+
+    def _service_health(self, fingerprint: Fingerprint, now_ms: int) -> SeriesHealth:
+        state, service = self._state, self._service_of(fingerprint, self._state.services.slots)
+        if service is not None:
+            slot = service[1]
             last_ms = int(state.services.group.frame_ms[slot])
             place = int(state.service_watch[slot])
             opened = place >= 0 and bool(state.service_book.alarm.open[place])
@@ -224,6 +268,10 @@ class Detector:
                 ongoing, over = _news(verdict)
                 yield from anomalies(take(alarm, ongoing), None)
                 yield from anomalies(take(alarm, over), at_ms[over])
+
+    def _open_at(self, book: Book, place: int, told: Callable[[Alarm, None], Iterator[Anomaly]]) -> Iterator[Anomaly]:
+        if place >= 0 and book.alarm.open[place]:
+            yield from told(take(book.alarm, np.array([place])), None)
 
     def _anomalies(self, alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
         return _told([self._state.series[row] for row in alarm.row.tolist()], alarm, ended_ms)

@@ -41,6 +41,8 @@ POLICIES: dict[str, Policy] = {
     "GET /api/v1/events/dead-letters": "read",
     "GET /api/v1/incidents": "read",
     "GET /api/v1/incidents/{incident_id}": "read",
+    "GET /api/v1/incidents/{incident_id}/alerts/{fingerprint}": "read",
+    "GET /api/v1/incidents/{incident_id}/alerts/{fingerprint}/curve.png": "read",
     "GET /api/v1/audit": "read",
     "POST /api/v1/incidents/{incident_id}/{verb}": "operate",
     "POST /api/v1/plans/{plan_id}/{verb}": "approve",
