@@ -71,9 +71,9 @@ def _panel(axes: Axes, curve: Curve, explained: Explained) -> None:
     else:
         _mark_worst(axes, curve, explained, inside)
     if part in (Part.LEVEL, Part.SEASON):
-        _limit(axes, when, _drawable(curve.high if up else curve.low), up=up)
+        _limit(axes, when, _drawable(curve.high if up else curve.low), int(np.argmax(inside)), up=up)
     elif part is Part.RULE and explained.explanation.rule_limit is not None:
-        _limit(axes, when, np.full(len(when), explained.explanation.rule_limit), up=up)
+        _limit(axes, when, np.full(len(when), explained.explanation.rule_limit), 0, up=up)
     locator = AutoDateLocator(tz="UTC", minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz="UTC", show_offset=False))  # type: ignore[no-untyped-call]
@@ -83,11 +83,12 @@ def _panel(axes: Axes, curve: Curve, explained: Explained) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _limit(axes: Axes, when: NDArray[np.datetime64], limit: NDArray[np.float64], *, up: bool) -> None:
-    """The line beyond which an anomaly opens, with its value at the end."""
+def _limit(axes: Axes, when: NDArray[np.datetime64], limit: NDArray[np.float64], at: int, *, up: bool) -> None:
+    """The line beyond which an anomaly opens, with its value at one place; that is told where it changes over time."""
+    then = f" at {str(when[at])[11:16]}" if np.ptp(limit) else ""
     axes.plot(when, limit, color=_ALARM, linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate(
-        f"opens {'above' if up else 'below'} {number(float(limit[-1]))}",
+        f"opens {'above' if up else 'below'} {number(float(limit[at]))}{then}",
         (when[0], limit[0]),
         xytext=(3, 3 if up else -3),
         textcoords="offset points",
@@ -104,14 +105,14 @@ def _mark_worst(axes: Axes, curve: Curve, explained: Explained, inside: NDArray[
         return
     when = _dates(curve.at_ms[at[:1]])[0]
     axes.plot([when], [value], "o", color=_ALARM, markersize=5)
-    late = at[0] > len(inside) / 2
+    up, place = explained.anomaly.direction == "up", at[0] / len(inside)
     axes.annotate(
         number(value),
         (when, value),
-        xytext=(-7 if late else 7, 0),
+        xytext=(0, 6 if up else -6),
         textcoords="offset points",
-        ha="right" if late else "left",
-        va="center",
+        ha="left" if place < 0.1 else "right" if place > 0.9 else "center",
+        va="bottom" if up else "top",
         fontsize=10,
         fontweight="bold",
         color=_ALARM,

@@ -132,6 +132,20 @@ def show(incident_id: str, api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None
 
 
 @app.command()
+def explain(
+    incident_id: str,
+    fingerprint: Annotated[str, typer.Argument(help="The alert's, or how it begins; all alerts by default.")] = "",
+    png: Annotated[Path | None, typer.Option(help="Draw the worst of these alerts into this file.")] = None,
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Say why alerts are some: how far the series went, what the threshold was, and why that."""
+    from sentinel.cli import show as command  # noqa: PLC0415 keeps --help quick
+
+    command.explain(_client(api_url, key), console, incident_id, fingerprint, png)
+
+
+@app.command()
 def replay(
     file: Annotated[Path, typer.Argument(help="CSV with timestamp,value.")],
     service: Annotated[str, typer.Option(help="The service that the samples speak for.")],

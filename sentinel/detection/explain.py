@@ -61,9 +61,8 @@ def of_series(state: State, row: int, config: DetectorConfig, anomaly: Anomaly |
         novelty = min(score / OPEN_SCORE * needed, NOVELTY_CAP)
     threshold = usually * caution
     limit, run = float(FLAT_TIMES) * max(float(base.longest[0]), float(FLAT_LEAST)), float(base.run[0])
-    if part is Part.FLAT and run <= limit:  # the run has ended, and is the longest now
-        run = float(base.longest[0])
-        limit = run * OPEN_SCORE / max(score, OPEN_SCORE)
+    if part is Part.FLAT and run <= limit:  # the run has ended and is the longest now; the one before is forgotten
+        run, limit = float(base.longest[0]), 0.0
     rule, rule_limit = _rule(policy, value, breached=part is Part.RULE)
     explanation = Explanation(
         fingerprint=series.fingerprint,
@@ -86,8 +85,8 @@ def of_series(state: State, row: int, config: DetectorConfig, anomaly: Anomaly |
         alarms_per_day=float(per_day[0]),
         policy=policy.name,
         seasonal=bool(usual.seasonal[slot]),
-        same_for=round(run),
-        same_threshold=round(limit),
+        same_for=round(run) + 1,
+        same_threshold=round(limit) + 2 if limit else 0,
         novelty=novelty,
         novelty_threshold=needed,
         rule=rule,
@@ -95,7 +94,8 @@ def of_series(state: State, row: int, config: DetectorConfig, anomaly: Anomaly |
         silent_s=policy.no_data_after_s,
         last_at_ms=last_ms,
     )
-    return explanation, _band(usual, threshold)
+    # Without an anomaly the band is drawn to tell what is usual, and caution after an alarm is not.
+    return explanation, _band(usual, threshold if anomaly else usually)
 
 
 def of_service(state: State, series: Series, slot: int, config: DetectorConfig, anomaly: Anomaly | None) -> Explanation:

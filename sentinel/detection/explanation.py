@@ -59,10 +59,10 @@ class Explanation:
     use (`seasonal`: by time of day) expects and how much it varies. threshold = (percentile + what lies beyond it) *
     caution, where a sample of the series passes the first `alarms_per_day` times a day by its own past, `percentile` is
     its running 99th and `excess` the mean of what is over that; caution is above 1 for a series that alarmed not long
-    ago. same_for, same_threshold: samples of one value on end, and how many are too many. novelty,
-    novelty_threshold: of the shape, as powers of ten; None for a series that is not compared with its past. rule,
-    rule_limit: the one that is breached; silent_s: allowed silence, None for any. moved: of a whole service, the
-    metrics that are furthest out.
+    ago. same_for, same_threshold: samples of one value on end, and how many are too many, 0 where that is no longer
+    known. novelty, novelty_threshold: of the shape, as powers of ten; None for a series that is not compared with its
+    past. rule, rule_limit: the one that is breached; silent_s: allowed silence, None for any. moved: of a whole
+    service, the metrics that are furthest out.
 
     Of a whole service, value and threshold are in 99th percentiles of how far its metrics are out together.
     """
@@ -109,14 +109,14 @@ class Explanation:
         usual = middle(anomaly.expected_low, anomaly.expected_high)
         if self.part == Part.SERVICE.label:
             return replace(self, value=anomaly.value, score=anomaly.score, distance=anomaly.value)
-        flat = self.part == Part.FLAT.label
+        flat = self.part == Part.FLAT.label and self.same_threshold > 0
         return replace(
             self,
             value=anomaly.value,
             score=anomaly.score,
             usual=usual,
             distance=ratio(abs(anomaly.value - usual), self.spread),
-            same_for=round(self.same_threshold * anomaly.score / OPEN_SCORE) if flat else self.same_for,
+            same_for=round((self.same_threshold - 2) * anomaly.score / OPEN_SCORE) + 1 if flat else self.same_for,
         )
 
 
@@ -156,9 +156,10 @@ def _far(of: Explanation) -> str:
 
 
 def _flat(of: Explanation) -> str:
+    many = f", and {of.same_threshold} are too many" if of.same_threshold else ""
     return (
-        f"{number(of.value)} came {of.same_for} times on end, and {of.same_threshold} are too many: four times its "
-        "longest such run before, and 60 at least"
+        f"{number(of.value)} came {of.same_for} times on end{many}: more than four times its longest such run before, "
+        "and more than 60"
     )
 
 
