@@ -72,15 +72,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """Which samples teach the level and the percentile, and which are hot: bool[n] each.
+    """Which samples teach the level and which the percentile, bool[n] each.
 
-    A hot sample that opens nothing moves the percentile, for what comes often is usual; it does not move the mean
-    excess, or the second sample of an anomaly would be judged by its first.
+    A hot sample that opens nothing moves the percentile, for what comes often is usual; the mean excess learns from
+    none of them, or the second sample of an anomaly would be judged by its first.
     """
 
     level: Bools
     percentile: Bools
-    hot: Bools
 
 
 def needed_at(state: State, base: Baseline, at: Longs, now: Now) -> Singles:
@@ -153,8 +152,7 @@ def judge(
         part=part,
         fast=part == int(Part.PATTERN),
     )
-    lessons = Lessons(np.ones(len(now.x), np.bool_), np.ones(len(now.x), np.bool_), np.zeros(len(now.x), np.bool_))
-    lessons.hot[at] = judged.hot
+    lessons = Lessons(np.ones(len(now.x), np.bool_), np.ones(len(now.x), np.bool_))
     watched = np.flatnonzero(judged.hot | (some.watch >= 0))
     if len(watched):
         mine = at[watched]
