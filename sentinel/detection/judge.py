@@ -119,7 +119,7 @@ def judge(
     stays: Floats = strength * some.caution  # caution makes opening harder, and what is open no shorter
     limit = FLAT_TIMES * np.maximum(some.longest, FLAT_LEAST)
     stuck = flat[at] & scored & policy.learned & (some.spread > tier.floor(some.level, some.zero))
-    by_pattern = (some.watch >= 0) & (state.book.alarm.part[some.watch] == int(Part.PATTERN))
+    by_pattern = state.book.spoke(some.watch, Part.PATTERN)
     for name, speaks, holds in (
         (Part.FLAT, some.run / limit * stuck, some.run / limit * stuck),
         (Part.PATTERN, None, None)
