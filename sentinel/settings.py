@@ -228,7 +228,7 @@ class Detection(Section):
     partitions: Annotated[int, Field(ge=1, le=4096)] = 64
     actors: Annotated[int, Field(ge=1, le=256)] = 1
     grace_samples: Annotated[int, Field(ge=2)] = 60
-    alarms_per_day: Positive = 0.01
+    alarms_per_day: Positive = 0.05
     open_after: Annotated[int, Field(ge=1)] = 3
     close_after: Annotated[int, Field(ge=1)] = 5
     relearn_after: Annotated[int, Field(ge=1)] = 300

@@ -105,7 +105,7 @@ class DetectorConfig:
     """
 
     grace_samples: int = 60
-    alarms_per_day: float = 0.01
+    alarms_per_day: float = 0.05
     open_after: int = 3
     close_after: int = 5
     relearn_after: int = 300

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sentinel.detection import baseline as tier
 from sentinel.detection.alarm import Book
-from sentinel.detection.columns import Baseline, Rows, Singles, fresh, grown, take
+from sentinel.detection.columns import Baseline, Rows, Singles, fresh, grown, put, take
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.pattern import SILENCE, PatternTier
 from sentinel.detection.policies import Policies
@@ -125,7 +125,7 @@ class State:
         return Novelty(*all_rows)
 
     def hush(self, rows: Rows) -> None:
-        """Raise no alarm for the shape of these series soon: they have one, and its own shape will be new for a while."""
+        """Raise no alarm for the shape of these series soon: they have one, whose traces are new for a while."""
         slots = self.pattern_slot[rows]
         self.pattern.shape.silent[slots[slots >= 0]] = SILENCE
 
@@ -139,9 +139,9 @@ class State:
         base.unit = base.unit * ratio.astype(np.float64)
         for name in ("zero", "low", "high", "last", "level", "daily"):
             setattr(base, name, (getattr(base, name) - shift) / ratio)
-        base.spread, base.daily_spread = base.spread / ratio, base.daily_spread / ratio
-        for name in ("origin", "unit", "zero", "low", "high", "last", "level", "daily", "spread", "daily_spread"):
-            getattr(self.baseline, name)[rows] = getattr(base, name)
+        for name in ("spread", "daily_spread", "plain_error", "daily_error"):
+            setattr(base, name, getattr(base, name) / ratio)
+        put(self.baseline, rows, base)
         self.season.rescale(rows, ratio)
         self.services.rescale(rows, shift, ratio)
 
