@@ -5,7 +5,7 @@ is dropped, at most once each quarter of `max_bytes`, for all anomalies together
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,7 @@ BEFORE = 300  # samples before an anomaly's start that its curve begins with
 _BYTES_A_SAMPLE = 24
 _BYTES_A_BATCH = 600  # what three small arrays take beside their numbers
 _TABLE_BITS = 16
+_CHUNK = 4096  # samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,22 @@ class _Line:
     band: Band
     at_ms: Longs = field(default_factory=lambda: np.empty(0, np.int64))
     values: Floats = field(default_factory=lambda: np.empty(0, np.float64))
+    found: list[tuple[Longs, Floats]] = field(default_factory=list)  # newer, as they came; settled when there are many
+    waiting: int = 0
+
+    def add(self, at_ms: Longs, values: Floats, anomaly: Anomaly) -> None:
+        """Take samples on in the order in which they came."""
+        self.found.append((at_ms.copy(), values.copy()))  # a view would keep those of all other lines
+        self.waiting += len(at_ms)
+        if self.waiting > MOST_POINTS:
+            self.settle(anomaly)
+
+    def settle(self, anomaly: Anomaly) -> None:
+        """Bring what was found into the curve: in order, of the anomaly, and not too much."""
+        if self.found:
+            at_ms, values = (np.concatenate(columns) for columns in zip(*self.found, strict=True))
+            _append(self, at_ms, values, anomaly)
+            self.found, self.waiting = [], 0
 
 
 @dataclass(slots=True)
@@ -129,6 +146,8 @@ class Curves:
         for (known, started_ms), each in reversed(self._followed.items()):
             if known == fingerprint and from_ms <= started_ms <= to_ms:
                 self._look()
+                for line in each.lines:
+                    line.settle(each.anomaly)
                 curves = tuple(
                     Curve(line.series, line.at_ms, line.values, *line.band.at(line.at_ms))
                     for line in each.lines
@@ -163,26 +182,50 @@ def _extend(batches: Sequence[SampleBatch], followed: Sequence[_Followed]) -> No
     lines = [(each, line) for each in followed for line in each.lines]
     if not batches or not lines:
         return
-    ids = np.concatenate([batch.series_ids for batch in batches])
     wanted = np.unique(np.array([line.series.id for _, line in lines], np.uint64))
     # Ids are hashes: their low bits in a table leave so few candidates that the exact look costs nothing.
-    table = np.zeros(1 << _TABLE_BITS, np.bool_)
-    low_bits = np.uint64((1 << _TABLE_BITS) - 1)
-    table[wanted & low_bits] = True
-    at = np.flatnonzero(table[ids & low_bits])
-    at = at[np.isin(ids[at], wanted)]
-    if not len(at):
+    low_bits = (1 << _TABLE_BITS) - 1
+    table = np.zeros(low_bits + 1, np.bool_)
+    table[wanted.view(np.int64) & low_bits] = True
+    parts = []
+    for ids, times, values in _chunks(batches):
+        at = np.flatnonzero(table[ids.view(np.int64) & low_bits])
+        at = at[np.isin(ids[at], wanted)]
+        if len(at):
+            parts.append((ids[at], times[at], values[at]))
+    if not parts:
         return
-    ids = ids[at]
-    times = np.concatenate([batch.timestamps_ms for batch in batches])[at]
-    values = np.concatenate([batch.values for batch in batches])[at]
+    ids, times, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     order = np.argsort(ids, kind="stable")
     ids, times, values = ids[order], times[order], values[order]
     starts, ends = np.searchsorted(ids, wanted, "left"), np.searchsorted(ids, wanted, "right")
     spans = {key: slice(*span) for key, *span in zip(wanted.tolist(), starts.tolist(), ends.tolist(), strict=True)}
     for each, line in lines:
         span = spans[line.series.id]
-        _append(line, times[span], values[span], each.anomaly)
+        if span.start < span.stop:
+            line.add(times[span], values[span], each.anomaly)
+
+
+def _chunks(batches: Sequence[SampleBatch]) -> Iterator[tuple[NDArray[np.uint64], Longs, Floats]]:
+    """The columns of the batches, small ones joined: each is then worth its calls, and fits the processor's cache."""
+    joined: list[SampleBatch] = []
+    samples = 0
+    for number, batch in enumerate(batches, start=1):
+        joined.append(batch)
+        samples += len(batch)
+        if samples >= _CHUNK or number == len(batches):
+            columns = [(each.series_ids, each.timestamps_ms, each.values) for each in joined]
+            ids, times, values = zip(*columns, strict=True)
+            yield (
+                (ids[0], times[0], values[0])
+                if len(joined) == 1
+                else (
+                    np.concatenate(ids),
+                    np.concatenate(times),
+                    np.concatenate(values),
+                )
+            )
+            joined, samples = [], 0
 
 
 def _append(line: _Line, at_ms: Longs, values: Floats, anomaly: Anomaly) -> None:

@@ -26,7 +26,7 @@ def explained(detector: Detector) -> Explanation:
 
 
 def test_a_level_is_told_in_the_numbers_that_opened_it() -> None:
-    detector = Detector(DetectorConfig())
+    detector = Detector(DetectorConfig(alarms_per_day=0.01))
     replay(detector, noise(200), WEB)
     (anomaly,) = replay(detector, [200, 210, 205], WEB, 200).changes
     of = detector.explain(WEB.fingerprint, anomaly)
