@@ -190,7 +190,8 @@ def _extend(batches: Sequence[SampleBatch], followed: Sequence[_Followed]) -> No
     parts = []
     for ids, times, values in _chunks(batches):
         at = np.flatnonzero(table[ids.view(np.int64) & low_bits])
-        at = at[np.isin(ids[at], wanted)]
+        place = np.minimum(np.searchsorted(wanted, ids[at]), len(wanted) - 1)
+        at = at[wanted[place] == ids[at]]
         if len(at):
             parts.append((ids[at], times[at], values[at]))
     if not parts:
