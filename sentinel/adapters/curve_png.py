@@ -6,7 +6,7 @@ import threading
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, DateFormatter
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -20,6 +20,7 @@ WIDTH, HEIGHT = 640, 240  # pixels; each further curve adds FURTHER
 FURTHER = 110
 _LINE, _BAND, _EXPECTED, _ALARM, _QUIET = "#1f2933", "#9fb8d6", "#3d5a80", "#c81e1e", "#52606d"
 _LONGEST_NAME = 60
+_MINUTES_MS, _DAYS_MS = 600_000, 36 * 3_600_000  # shorter curves need seconds, longer ones days
 _LOCK = threading.Lock()  # Matplotlib's fonts and caches are not made for several threads
 
 
@@ -50,11 +51,13 @@ def _panel(axes: Axes, curve: Curve, explained: Explained) -> None:
     anomaly, part = explained.anomaly, Part[explained.explanation.part.upper()]
     when = _dates(curve.at_ms)
     axes.fill_between(when, _drawable(curve.low), _drawable(curve.high), color=_BAND, alpha=0.55, linewidth=0)
+    up = anomaly.direction == "up"
     axes.annotate(
         "expected",
-        (when[0], _drawable(curve.low)[0]),
-        xytext=(3, 2),
+        (when[0], _drawable(curve.low if up else curve.high)[0]),
+        xytext=(3, -2 if up else 2),
         textcoords="offset points",
+        va="top" if up else "bottom",
         fontsize=8,
         color=_EXPECTED,
     )
@@ -65,7 +68,6 @@ def _panel(axes: Axes, curve: Curve, explained: Explained) -> None:
     inside = (curve.at_ms >= anomaly.started_at_ms) & (curve.at_ms <= until)
     red = np.where(inside, _drawable(curve.values), np.nan)
     axes.plot(when, red, color=_ALARM, linewidth=1.8)
-    up = anomaly.direction == "up"
     if part is Part.SERVICE:
         axes.set_title(_plain(_labelled(curve)), fontsize=8, loc="left", pad=2, color=_LINE, parse_math=False)
     else:
@@ -76,7 +78,9 @@ def _panel(axes: Axes, curve: Curve, explained: Explained) -> None:
         _limit(axes, when, np.full(len(when), explained.explanation.rule_limit), 0, up=up)
     locator = AutoDateLocator(tz="UTC", minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz="UTC", show_offset=False))  # type: ignore[no-untyped-call]
+    lasts_ms = int(curve.at_ms[-1] - curve.at_ms[0])
+    told = "%H:%M:%S" if lasts_ms < _MINUTES_MS else "%H:%M" if lasts_ms < _DAYS_MS else "%m-%d %H:%M"
+    axes.xaxis.set_major_formatter(DateFormatter(told, tz="UTC"))  # type: ignore[no-untyped-call]
     axes.tick_params(labelsize=8, colors=_QUIET, length=2)
     axes.margins(x=0.01, y=0.18)
     for side in ("top", "right"):

@@ -28,6 +28,7 @@ _BYTES_A_SAMPLE = 24
 _BYTES_A_BATCH = 600  # what three small arrays take beside their numbers
 _TABLE_BITS = 16
 _CHUNK = 4096  # samples
+_MOST_PIECES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class _Line:
         """Take samples on in the order in which they came."""
         self.found.append((at_ms.copy(), values.copy()))  # a view would keep those of all other lines
         self.waiting += len(at_ms)
-        if self.waiting > MOST_POINTS:
+        if self.waiting > MOST_POINTS or len(self.found) > _MOST_PIECES:
             self.settle(anomaly)
 
     def settle(self, anomaly: Anomaly) -> None:
@@ -88,7 +89,8 @@ class _Followed:
 class Curves:
     """Samples in at most `max_bytes`, 0 for none, and MOST_ANOMALIES anomalies with curves, the newest.
 
-    The anomalies take at most 12 MB more. Soft state, lost with its actor. Not safe for several threads.
+    The anomalies take at most 32 MB more, and 20 KB each as a rule. Soft state, lost with its actor. Not safe for
+    several threads.
     """
 
     def __init__(self, max_bytes: int) -> None:

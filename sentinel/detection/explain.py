@@ -143,9 +143,9 @@ def _usual(state: State, row: int, base: Baseline) -> _Usual:
 
 def _band(usual: _Usual, threshold: float) -> Band:
     slots = slice(None) if usual.seasonal.any() else slice(0, 1)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         center, half = usual.center[slots], threshold * usual.spread[slots]
-    return Band(low=tuple((center - half).tolist()), high=tuple((center + half).tolist()))
+        return Band(low=tuple((center - half).tolist()), high=tuple((center + half).tolist()))
 
 
 def _policy(state: State, row: int, config: DetectorConfig) -> Policy:
