@@ -125,10 +125,11 @@ class Rows:
         timed: NDArray[np.bool_],
     ) -> int:
         stale = values.view(np.uint64) == STALE_BITS
-        for position in np.flatnonzero(~real & ~stale).tolist():
-            self.rejections.add(int(place[position]), ("value", float(values[position]), "a finite number"))
-        for position in np.flatnonzero(real & ~timed).tolist():
+        # Of a sample with both faults the time is told, as where a point is read by itself.
+        for position in np.flatnonzero(~timed & ~stale).tolist():
             fault = self.untimely(int(at_ms[position]))
             assert fault is not None
             self.rejections.add(int(place[position]), fault)
+        for position in np.flatnonzero(timed & ~real & ~stale).tolist():
+            self.rejections.add(int(place[position]), ("value", float(values[position]), "a finite number"))
         return int(stale.sum())
