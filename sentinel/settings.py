@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, fie
 from sentinel.errors import Invalid
 from sentinel.incidents.nouns import Direction, Severity
 from sentinel.remediation.runbooks import Runbook, Use
+from sentinel.telemetry.admission import Matcher, Watching
 from sentinel.telemetry.series import DEFAULT_SERVICE_LABELS
 from sentinel.telemetry.sns import TOPIC_ARN
 
@@ -49,6 +50,8 @@ class Api(Section):
     keys: tuple[ApiKey, ...] = ()
     max_body_bytes: Annotated[int, Field(gt=0)] = 8 * 1024 * 1024
     max_decompressed_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
+    max_samples_per_series: Annotated[int, Field(ge=1)] = 1000  # in one body
+    max_new_series_per_minute: Annotated[int, Field(ge=1)] = 50_000
     service_labels: tuple[str, ...] = DEFAULT_SERVICE_LABELS
     public_url: str = ""
 
@@ -176,9 +179,21 @@ class Executor(Section):
         return arns
 
 
-class Detection(Section):
-    """How samples are scored. Counts are of samples of the series, so that any interval works."""
+class SeriesMatch(Section):
+    """Series by patterns (`*`, `?`, `[...]`) for their metric and for labels; all must match."""
 
+    metric: str = "*"
+    labels: Mapping[str, str] = {}
+
+
+class Detection(Section):
+    """What is watched, and how samples are scored. Counts are of samples of the series, so that any interval works.
+
+    A series is watched if one of `watch` matches it, or `watch` is empty, and none of `ignore` does.
+    """
+
+    watch: tuple[SeriesMatch, ...] = ()
+    ignore: tuple[SeriesMatch, ...] = ()
     partitions: Annotated[int, Field(ge=1, le=4096)] = 64
     actors: Annotated[int, Field(ge=1, le=256)] = 1
     grace_samples: Annotated[int, Field(ge=2)] = 60
@@ -199,6 +214,12 @@ class Detection(Section):
         if self.close_score > self.open_score:
             raise ValueError(f"close_score {self.close_score} must not be above open_score {self.open_score}")
         return self
+
+    @property
+    def watching(self) -> Watching:
+        """The same as the door knows it."""
+        watch, ignore = ([Matcher(each.metric, each.labels) for each in some] for some in (self.watch, self.ignore))
+        return Watching(tuple(watch), tuple(ignore))
 
 
 class Correlation(Section):

@@ -22,6 +22,7 @@ from sentinel.clock import Clock, SystemClock
 from sentinel.errors import SentinelError
 from sentinel.settings import Settings
 from sentinel.settings_loader import load
+from sentinel.telemetry.admission import Allowance
 from sentinel.telemetry.interning import Interner
 from serve_apps import errors
 from serve_apps.api import Application, Backend, build_router
@@ -88,8 +89,16 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
     door = Application(title="Sentinel", version="0.1.0", description=_DESCRIPTION)
     door.include_router(build_router(settings, backend, clock))
     detection = settings.detection
-    interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series, detection.actors)
-    door.router.routes.extend(Telemetry(settings, Intake(behind.scorer, interner, meter), clock).routes())
+    interner = Interner(
+        settings.api.service_labels,
+        detection.partitions,
+        detection.max_series,
+        detection.actors,
+        watching=detection.watching,
+        allowance=Allowance(settings.api.max_new_series_per_minute),
+    )
+    intake = Intake(behind.scorer, interner, meter, clock, settings.api.max_samples_per_series)
+    door.router.routes.extend(Telemetry(settings, intake, clock).routes())
     door.router.routes.extend(event_routes(settings, events, wiring.alarms(settings, events, clock), meter, clock))
     door.router.routes.append(meter.route())
     if settings.slack.active:

@@ -13,6 +13,7 @@ from sentinel.clock import Clock
 from sentinel.errors import Overloaded, SentinelError, TooLarge, UnsupportedFormat
 from sentinel.settings import Settings
 from sentinel.telemetry import otlp
+from sentinel.telemetry.admission import SERIES_RATE, TOO_MANY_SAMPLES
 from sentinel.telemetry.compression import decompress
 from sentinel.telemetry.decoded import Decoded, Rejected, refuse_after
 from sentinel.telemetry.json_samples import decode_json
@@ -35,6 +36,12 @@ _CODES = {
     403: _PERMISSION_DENIED,
     429: otlp.RESOURCE_EXHAUSTED,
     503: otlp.UNAVAILABLE,
+}
+# Samples that are good, and past a limit: field, what was given, what was expected.
+_PAST = {
+    SERIES_LIMIT: ("series", "samples of new series", "no more series than detection.max_series"),
+    SERIES_RATE: ("series", "samples of new series", "no more new series than api.max_new_series_per_minute"),
+    TOO_MANY_SAMPLES: ("series", "samples more of one series", "no more in a body than api.max_samples_per_series"),
 }
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -92,11 +99,12 @@ class Telemetry:
         decoded = decode_json(bounded(await self._body(request, "identity")), content_type)
         decoded = refuse_after(decoded, self._latest_ms())
         tally = await self._intake.take(decoded, "json")
-        decoded = _less_over_limit(decoded, tally)
+        decoded = _less_refused(decoded, tally)
         answer = {
             "received": tally.received,
             "scored": tally.scored,
             "held": tally.held,
+            "ignored": tally.ignored,
             "refused": +tally.refused,
             "rejected": decoded.rejected,
         }
@@ -111,7 +119,7 @@ class Telemetry:
             return await self._remote_write_2(request)
         decoded = refuse_after(self._v1.decode(await self._body(request, "snappy")), self._latest_ms())
         tally = await self._intake.take(decoded, "remote_write")
-        return _written(_less_over_limit(decoded, tally), {})
+        return _written(_less_refused(decoded, tally), {})
 
     async def _remote_write_2(self, request: Request) -> Response:
         """The `…-Written` headers are on every answer, for a sender takes one without them for a 1.0 receiver."""
@@ -123,9 +131,9 @@ class Telemetry:
             _log_refusal(request, error)
             answer = response_to(error)
         else:
-            taken = max(written.samples - tally.refused[SERIES_LIMIT], 0)
+            taken = max(written.samples - sum(tally.refused[reason] for reason in _PAST), 0)
             counts = {"Samples": taken, "Histograms": written.histograms, "Exemplars": written.exemplars}
-            answer = _written(_less_over_limit(written.decoded, tally), {})
+            answer = _written(_less_refused(written.decoded, tally), {})
         answer.headers.update({_WRITTEN.format(name): str(count) for name, count in counts.items()})
         return answer
 
@@ -146,7 +154,7 @@ class Telemetry:
             told = response_to(error).headers
             headers = {name: told[name] for name in ("retry-after", "www-authenticate") if name in told}
             return Response(otlp.encode_status(code, str(error), form), status, headers, form)
-        metrics = replace(metrics, decoded=_less_over_limit(metrics.decoded, tally))
+        metrics = replace(metrics, decoded=_less_refused(metrics.decoded, tally))
         return Response(otlp.encode_response(metrics, form), 200, media_type=form)
 
     def _admit(self, request: Request) -> None:
@@ -174,13 +182,12 @@ def _proto(content_type: str) -> str:
     return proto
 
 
-def _less_over_limit(decoded: Decoded, tally: Tally) -> Decoded:
-    """`decoded` with the samples of series past the limit among the rejected: nobody scored them."""
-    over = tally.refused[SERIES_LIMIT]
-    if not over:
-        return decoded
-    reason = Rejected(-1, "series", f"{over} samples of new series", "no more series than detection.max_series")
-    return replace(decoded, rejected=(*decoded.rejected, reason), rejected_count=decoded.rejected_count + over)
+def _less_refused(decoded: Decoded, tally: Tally) -> Decoded:
+    """`decoded` with the samples past a limit of this door among the rejected: nobody scored them."""
+    past = [(tally.refused[reason], *told) for reason, told in _PAST.items() if tally.refused[reason]]
+    reasons = [Rejected(-1, field, f"{count} {what}", expected) for count, field, what, expected in past]
+    more = sum(count for count, *_ in past)
+    return replace(decoded, rejected=(*decoded.rejected, *reasons), rejected_count=decoded.rejected_count + more)
 
 
 def _written(decoded: Decoded, headers: dict[str, str]) -> Response:
