@@ -86,6 +86,9 @@ class Store(Section):
     """The journal's database."""
 
     url: str = Field(default="sqlite:///.sentinel/journal.db", repr=False)  # may hold a password
+    # Since they were settled. An event that is told again after that is a new one.
+    keep_events_days: Annotated[float, Field(ge=1, le=36_500, allow_inf_nan=False)] = 30
+    keep_dead_letters_days: Annotated[float, Field(ge=1, le=36_500, allow_inf_nan=False)] = 90
 
     @field_validator("url")
     @classmethod
