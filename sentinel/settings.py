@@ -49,7 +49,7 @@ class Api(Section):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     keys: tuple[ApiKey, ...] = ()
     max_body_bytes: Annotated[int, Field(gt=0)] = 8 * 1024 * 1024
-    max_decompressed_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
+    max_decompressed_bytes: Annotated[int, Field(gt=0)] = 20 * 1024 * 1024  # the figure of OTLP's specification
     max_samples_per_series: Annotated[int, Field(ge=1)] = 1000  # in one body
     max_new_series_per_minute: Annotated[int, Field(ge=1)] = 50_000
     service_labels: tuple[str, ...] = DEFAULT_SERVICE_LABELS

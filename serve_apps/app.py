@@ -27,6 +27,7 @@ from sentinel.telemetry.interning import Interner
 from serve_apps import errors
 from serve_apps.api import Application, Backend, build_router
 from serve_apps.auth import check_exposure
+from serve_apps.bodies import Bodies
 from serve_apps.events import event_routes
 from serve_apps.ingest import Telemetry
 from serve_apps.intake import Intake
@@ -97,9 +98,11 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
         watching=detection.watching,
         allowance=Allowance(settings.api.max_new_series_per_minute),
     )
+    bodies = Bodies()
     intake = Intake(behind.scorer, interner, meter, clock, settings.api.max_samples_per_series)
-    door.router.routes.extend(Telemetry(settings, intake, clock).routes())
-    door.router.routes.extend(event_routes(settings, events, wiring.alarms(settings, events, clock), meter, clock))
+    door.router.routes.extend(Telemetry(settings, intake, bodies, clock).routes())
+    alarms = wiring.alarms(settings, events, clock)
+    door.router.routes.extend(event_routes(settings, events, alarms, meter, bodies, clock))
     door.router.routes.append(meter.route())
     if settings.slack.active:
         token = settings.slack.bot_token

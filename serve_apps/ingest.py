@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sentinel.clock import Clock
-from sentinel.errors import Overloaded, SentinelError, TooLarge, UnsupportedFormat
+from sentinel.errors import Overloaded, SentinelError, UnsupportedFormat
 from sentinel.settings import Settings
 from sentinel.telemetry import otlp
 from sentinel.telemetry.admission import SERIES_RATE, TOO_MANY_SAMPLES
@@ -21,14 +21,13 @@ from sentinel.telemetry.rates import SERIES_LIMIT
 from sentinel.telemetry.remote_write import RemoteWriteDecoder
 from sentinel.telemetry.remote_write_v2 import RemoteWriteV2Decoder
 from serve_apps.auth import authenticate
+from serve_apps.bodies import Bodies, bounded, read_body
 from serve_apps.errors import response_to, status_of
 from serve_apps.intake import Intake, Tally
 
-MAX_ITEMS = 500_000  # of one body in JSON: 45,000 samples of eight labels
 MAX_AHEAD_MS = 600_000  # a sender's clock may be this far ahead of ours
 REMOTE_WRITE = "application/x-protobuf"
 V1, V2 = "prometheus.WriteRequest", "io.prometheus.write.v2.Request"
-_MOST_DIGITS = 18
 _WRITTEN = "X-Prometheus-Remote-Write-{}-Written"
 _UNAUTHENTICATED, _PERMISSION_DENIED = 16, 7  # google.rpc.Code
 _CODES = {
@@ -48,38 +47,13 @@ Handler = Callable[[Request], Awaitable[Response]]
 log = structlog.get_logger(__name__)
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body, counted while it streams. Raises TooLarge as soon as it is over `limit` bytes."""
-    declared = request.headers.get("content-length", "")
-    # By length first: text of thousands of digits is no number to Python.
-    if declared.isdecimal() and (len(declared) > _MOST_DIGITS or int(declared) > limit):
-        declared = declared[:_MOST_DIGITS]
-        raise TooLarge(f"body: {declared} bytes, at most {limit} are taken (api.max_body_bytes)")
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise TooLarge(f"body: more than {limit} bytes, the most that is taken (api.max_body_bytes)")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def bounded(body: bytes) -> bytes:
-    """`body`, an array in JSON or lines of it, to be parsed into items. Raises TooLarge if it has over MAX_ITEMS.
-
-    An item may be two bytes long and takes over a hundred in memory, so a limit on bytes alone does not bound memory.
-    """
-    if max(body.count(b","), body.count(b"\n")) > MAX_ITEMS:
-        raise TooLarge(f"body: over {MAX_ITEMS} commas or lines; send fewer samples or events at a time")
-    return body
-
-
 class Telemetry:
     """The doors for telemetry, one method a format. Soft state: the decoders' memory of series seen before."""
 
-    def __init__(self, settings: Settings, intake: Intake, clock: Clock) -> None:
+    def __init__(self, settings: Settings, intake: Intake, bodies: Bodies, clock: Clock) -> None:
         self._settings = settings
         self._intake = intake
+        self._bodies = bodies
         self._clock = clock
         known = settings.detection.max_series
         self._v1, self._v2, self._otlp = RemoteWriteDecoder(known), RemoteWriteV2Decoder(known), otlp.OtlpDecoder(known)
@@ -164,7 +138,7 @@ class Telemetry:
     async def _body(self, request: Request, default_encoding: str) -> bytes:
         """The body as it was before it was packed; best not held by a name while its samples wait to be scored."""
         api = self._settings.api
-        raw = await read_body(request, api.max_body_bytes)
+        raw = await read_body(request, api.max_body_bytes, self._bodies)
         encoding = request.headers.get("content-encoding", default_encoding).strip().lower()
         return decompress(raw, encoding, api.max_decompressed_bytes)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sentinel.errors import Invalid, TooLarge
 from sentinel.telemetry.decoded import Decoded, Fault, SeriesKey, key_or_fault
 from sentinel.telemetry.readings import type_by_name, typed
-from sentinel.telemetry.repeats import FULL, ZERO, Repeats, field_at
+from sentinel.telemetry.repeats import FULL, ZERO, Repeats, field_at, pieces
 from sentinel.telemetry.rows import STALE_BITS, Known, Rows
 from sentinel.telemetry.series import NAME_LABEL
 from sentinel.telemetry.wire import MAX_ITEM_BYTES, MAX_ITEMS, DecodeError, bounded, declare
@@ -77,24 +77,25 @@ class RemoteWriteDecoder:
             self._prefixes.clear()
             self._known.clear()
             self._repeats.clear()
+        self._known.begin()
         rows = Rows()
         followed = self._repeats.follow(body, self._sample_of)
         count = len(followed.numbers)
         for place in _read_tails(followed.tails, followed.numbers, np.arange(count), rows):
             begin, end = field_at(body, int(followed.begins[place]))
             self._parse(body[begin:end], place, rows)
-        if followed.end < len(body):
-            self._read(body[followed.end :], count, rows)
+        for begin, end in pieces(body, followed.end):
+            count += self._read(body[begin:end], count, rows)
         return rows.decoded(self._known)
 
-    def _read(self, body: bytes, before: int, rows: Rows) -> None:
-        """Read what follows `before` series of a body that are read already."""
-        if before > MAX_ITEMS:
-            raise TooLarge(f"body: over {MAX_ITEMS} items")
+    def _read(self, body: bytes, before: int, rows: Rows) -> int:
+        """Read a piece of a body that follows `before` series which are read already, and answer how many it has."""
         try:
-            raws: list[bytes] = list(_WriteRequest.FromString(bounded(body, most=MAX_ITEMS - before)).timeseries)
+            raws: list[bytes] = list(_WriteRequest.FromString(bounded(body)).timeseries)
         except DecodeError:
             raise Invalid("body", body[:16], "a prometheus.WriteRequest of remote-write 1.0") from None
+        if before + len(raws) > MAX_ITEMS:
+            raise TooLarge(f"body: over {MAX_ITEMS} items")
         # Whole lists at a time, for in a loop of Python the loop itself would cost most.
         numbers = list(map(self._prefixes.get, [raw[:-FULL] for raw in raws]))
         full = np.ones(len(raws), np.bool_)
@@ -111,6 +112,7 @@ class RemoteWriteDecoder:
             self._parse(raws[place - before], place, rows)
         if not slow:
             self._repeats.learn(body, np.fromiter(map(len, raws), np.int64, len(raws)), known, full)
+        return len(raws)
 
     def _one_by_one(
         self, raws: list[bytes], numbers: list[int | None], full: NDArray[np.bool_]
