@@ -16,7 +16,7 @@ from sentinel.telemetry import otlp
 from sentinel.telemetry.admission import SERIES_RATE, TOO_MANY_SAMPLES
 from sentinel.telemetry.compression import decompress
 from sentinel.telemetry.decoded import Decoded, Rejected, refuse_after
-from sentinel.telemetry.json_samples import decode_json
+from sentinel.telemetry.json_samples import JsonDecoder
 from sentinel.telemetry.rates import SERIES_LIMIT
 from sentinel.telemetry.remote_write import RemoteWriteDecoder
 from sentinel.telemetry.remote_write_v2 import RemoteWriteV2Decoder
@@ -56,6 +56,7 @@ class Telemetry:
         self._bodies = bodies
         self._clock = clock
         known = settings.detection.max_series
+        self._json = JsonDecoder(known)
         self._v1, self._v2, self._otlp = RemoteWriteDecoder(known), RemoteWriteV2Decoder(known), otlp.OtlpDecoder(known)
 
     def routes(self) -> list[Route]:
@@ -70,7 +71,7 @@ class Telemetry:
         """Our own JSON: an array, or NDJSON."""
         self._admit(request)
         content_type = request.headers.get("content-type", "application/json")
-        decoded = decode_json(bounded(await self._body(request, "identity")), content_type)
+        decoded = self._json.decode(bounded(await self._body(request, "identity")), content_type)
         decoded = refuse_after(decoded, self._latest_ms())
         tally = await self._intake.take(decoded, "json")
         decoded = _less_refused(decoded, tally)

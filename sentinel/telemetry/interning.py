@@ -16,7 +16,7 @@ Longs = NDArray[np.int64]
 _OVER_LIMIT, _OVER_RATE, _IGNORED = -1, -2, -3
 _NEVER_MS = np.iinfo(np.int64).min
 _FIRST_ROWS = 64
-_MEMORIES = 4  # one more than there are decoders; a decoder that forgot its series brings a new list
+_MEMORIES = 5  # one more than there are decoders; a decoder that forgot its series brings a new list
 WATCH_ALL = Watching()
 _NONE: Longs = np.empty(0, np.int64)
 
