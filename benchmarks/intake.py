@@ -2,8 +2,8 @@
 
 Real requests (2,000 samples of distinct series, 8 labels each) over HTTP by eight connections to each in turn, on the
 same machine in the same run. Reported: samples a second, senders running beside, and samples per CPU-second over all
-processes of the receiver (from /proc), by number of series and format; where Sentinel's time goes, by process over HTTP,
-and stage by stage in one process. HTTP and the transfer to detection are what a process takes beyond its stages.
+processes of the receiver (from /proc), by number of series and format; where Sentinel's time goes, by process over
+HTTP, and stage by stage in one process. HTTP and the transfer are what a process takes beyond its stages.
 
     python -m benchmarks.intake [--series 20000 200000] [--samples 2000000] [--repeat 3] [--prometheus PATH]
 """

@@ -183,7 +183,7 @@ class Points:
         if key is None:
             assert fault is not None
             raise Invalid(*fault)
-        return self._known.number(typed(key, kind))
+        return self._known.number(typed(key, kind), one_of_several=bool(ending))
 
     def _several(self, stream: Stream, point: Point, made: "_Made", values: Sequence[float]) -> None:
         """All samples of a point or none; without those that are no numbers, as a quantile of no observations."""

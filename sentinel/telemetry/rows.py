@@ -19,7 +19,7 @@ from sentinel.telemetry.decoded import (
 
 # A label that was not met before takes some 200 bytes in memory, far more than on the wire.
 MAX_NEW_LABELS = 150_000
-_LABELS_A_SERIES = 4
+_LABELS_A_SERIES, _ONE_OF_SEVERAL = 4, 2
 STALE_BITS = 0x7FF0000000000002  # prometheus/prometheus model/value: the NaN that ends a series
 
 
@@ -34,15 +34,16 @@ class Known:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def number(self, key: SeriesKey) -> int:
-        """The number of `key`, a new one if it was not met before.
+    def number(self, key: SeriesKey, one_of_several: bool = False) -> int:
+        """The number of `key`, a new one if it was not met before; `one_of_several` that share most of their labels.
 
-        Raises TooLarge for a body with over MAX_NEW_LABELS labels of series not met before, each itself worth four.
+        Raises TooLarge for a body with over MAX_NEW_LABELS labels of series not met before, each series itself worth
+        four, and one of several two together with its labels.
         """
         number = self._numbers.setdefault(key, len(self.keys))
         if number == len(self.keys):
             self.keys.append(key)
-            self._room -= _LABELS_A_SERIES + len(key[1])
+            self._room -= _ONE_OF_SEVERAL if one_of_several else _LABELS_A_SERIES + len(key[1])
             if self._room < 0:
                 raise TooLarge("body: too many new series; send fewer series at a time")
         return number
