@@ -19,7 +19,7 @@ from sentinel.telemetry.decoded import (
 
 # A label that was not met before takes some 200 bytes in memory, far more than on the wire.
 MAX_NEW_LABELS = 150_000
-_LABELS_A_SERIES, _ONE_OF_SEVERAL = 4, 2
+_LABELS_A_SERIES, _ONE_OF_SEVERAL = 4, 3
 STALE_BITS = 0x7FF0000000000002  # prometheus/prometheus model/value: the NaN that ends a series
 
 
@@ -38,7 +38,7 @@ class Known:
         """The number of `key`, a new one if it was not met before; `one_of_several` that share most of their labels.
 
         Raises TooLarge for a body with over MAX_NEW_LABELS labels of series not met before, each series itself worth
-        four, and one of several two together with its labels.
+        four, and one of several three together with its labels.
         """
         number = self._numbers.setdefault(key, len(self.keys))
         if number == len(self.keys):
