@@ -81,6 +81,8 @@ class RemoteWriteDecoder:
         rows = Rows()
         followed = self._repeats.follow(body, self._sample_of)
         count = len(followed.numbers)
+        if count > MAX_ITEMS:
+            raise TooLarge(f"body: over {MAX_ITEMS} items")
         for place in _read_tails(followed.tails, followed.numbers, np.arange(count), rows):
             begin, end = field_at(body, int(followed.begins[place]))
             self._parse(body[begin:end], place, rows)

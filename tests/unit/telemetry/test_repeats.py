@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel.errors import Invalid
+from sentinel.errors import Invalid, TooLarge
 from sentinel.telemetry.decoded import Decoded
 from sentinel.telemetry.remote_write import STALE_BITS, RemoteWriteDecoder, decode_remote_write_v1
 from sentinel.telemetry.repeats import FULL, ZERO, Followed, Repeats, field_at
@@ -185,3 +185,12 @@ def test_memory_stays_bounded_when_the_order_never_repeats() -> None:
     kept = reader.repeats._kept.values()
     assert sum(2 * len(each.body) for each in kept) == reader.repeats._bytes
     assert len(kept) < 300, "each body that is kept has a series that no later one told of"
+
+
+def test_a_body_that_repeats_too_often_is_refused_like_any_other_of_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentinel.telemetry.remote_write.MAX_ITEMS", 150)
+    decoder, sent = RemoteWriteDecoder(), body(range(100), NOW_MS, [1.0] * 100)
+    for _ in range(3):
+        assert len(decoder.decode(sent)) == 100
+    with pytest.raises(TooLarge):
+        decoder.decode(sent * 2)
