@@ -24,7 +24,7 @@ from actors.detection import DetectionActor
 from actors.execution import ExecutionActor
 from actors.following import keep_running
 from actors.journal import JournalActor
-from actors.outside import OutsideEvents
+from actors.outside import OutsideEvents, Retention
 from actors.steps import StepRunner
 from sentinel import logs
 from sentinel.adapters.aws import AwsCloud, StaticCredentials
@@ -109,7 +109,7 @@ class Correlation(CorrelationActor):
             clock=clock,
         )
         self._running = keep_running(self.run, "correlation", clock)
-        outside = OutsideEvents(journal=journal, events=journal, room=self, clock=clock)
+        outside = OutsideEvents(journal=journal, events=journal, room=self, clock=clock, retention=retention(settings))
         self._looking = keep_running(outside.run, "outside events", clock)
         queue = alarm_queue(settings)
         if queue:
@@ -298,6 +298,12 @@ def alarm_queue(settings: Settings) -> SqsQueue | None:
     at_double = executor.backend == "sandbox" and executor.aws_endpoint_url
     credentials = _DOUBLES_CREDENTIALS if at_double else None
     return SqsQueue(url, executor.aws_region, endpoint_url=executor.aws_endpoint_url, credentials=credentials)
+
+
+def retention(settings: Settings) -> Retention:
+    """How long outside events are kept."""
+    day_ms, store = 86_400_000, settings.store
+    return Retention(round(store.keep_events_days * day_ms), round(store.keep_dead_letters_days * day_ms))
 
 
 def limits(settings: Settings) -> Limits:
