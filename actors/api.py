@@ -61,6 +61,8 @@ class Events(Protocol):
 
     async def event_standing(self) -> Mapping[str, Standing]: ...
 
+    async def forget_events(self, placed_before_ms: int, dead_before_ms: int, limit: int) -> int: ...
+
 
 class Detectors(Protocol):
     """All detection actors as one."""

@@ -146,6 +146,9 @@ class JournalHandle(_Handle):
         standing: Mapping[str, Standing] = await self.call("event_standing")
         return standing
 
+    async def forget_events(self, placed_before_ms: int, dead_before_ms: int, limit: int) -> int:
+        return int(await self.call("forget_events", placed_before_ms, dead_before_ms, limit))
+
 
 class DetectorsHandle:
     """All detection actors as one: a service's partition says which of them to ask."""

@@ -207,6 +207,10 @@ class JournalActor:
         """How many events of each source wait, are placed, and are dead letters."""
         return await self._ask_events(lambda store: store.standing())
 
+    async def forget_events(self, placed_before_ms: int, dead_before_ms: int, limit: int) -> int:
+        """Delete up to `limit` events that were settled so long ago; how many."""
+        return await self._ask_events(lambda store: store.forget(placed_before_ms, dead_before_ms, limit))
+
     async def _ask_events(self, ask: Callable[[EventStore], T]) -> T:
         """One call at a time: a storm of events must not take the threads that record facts."""
         if self._events is None:

@@ -24,7 +24,7 @@ from actors.detection import DetectionActor
 from actors.execution import ExecutionActor
 from actors.following import keep_running
 from actors.journal import JournalActor
-from actors.outside import OutsideEvents
+from actors.outside import OutsideEvents, Retention
 from actors.steps import StepRunner
 from sentinel import logs
 from sentinel.adapters.aws import AwsCloud, StaticCredentials
@@ -111,7 +111,7 @@ class Correlation(CorrelationActor):
             clock=clock,
         )
         self._running = keep_running(self.run, "correlation", clock)
-        outside = OutsideEvents(journal=journal, events=journal, room=self, clock=clock)
+        outside = OutsideEvents(journal=journal, events=journal, room=self, clock=clock, retention=retention(settings))
         self._looking = keep_running(outside.run, "outside events", clock)
         queue = alarm_queue(settings)
         if queue:
@@ -307,6 +307,12 @@ def curve_png(explained: Explained) -> bytes:
     from sentinel.adapters.curve_png import draw  # noqa: PLC0415 Matplotlib takes half a second and 40 MB
 
     return draw(explained)
+
+
+def retention(settings: Settings) -> Retention:
+    """How long outside events are kept."""
+    day_ms, store = 86_400_000, settings.store
+    return Retention(round(store.keep_events_days * day_ms), round(store.keep_dead_letters_days * day_ms))
 
 
 def limits(settings: Settings) -> Limits:

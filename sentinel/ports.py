@@ -87,7 +87,7 @@ MOST_CHANGES = 100  # no person reads more, and an incident carries them
 
 
 class EventStore(Protocol):
-    """Where events from outside rest from before the sender's 2xx. (source, event id) is unique for ever.
+    """Where events from outside rest from before the sender's 2xx. (source, event id) is unique as long as it is kept.
 
     Every method raises Unavailable if the store does not answer; each call may then be repeated, and repeating one
     that had succeeded is harmless.
@@ -124,7 +124,14 @@ class EventStore(Protocol):
         ...
 
     def standing(self) -> Mapping[str, Standing]:
-        """The counts of every source that ever sent something."""
+        """The counts of every source that sent something which is kept."""
+        ...
+
+    def forget(self, placed_before_ms: int, dead_before_ms: int, limit: int) -> int:
+        """Delete up to `limit` events that were settled so long ago, dead letters by a time of their own; how many.
+
+        What is pending stays, however old it is.
+        """
         ...
 
 

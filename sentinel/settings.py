@@ -11,6 +11,7 @@ from sentinel.detection.config import BurnRate, DetectorConfig, Policy
 from sentinel.errors import Invalid
 from sentinel.incidents.nouns import Direction, Severity
 from sentinel.remediation.runbooks import Runbook, Use
+from sentinel.telemetry.admission import Matcher, Watching
 from sentinel.telemetry.series import DEFAULT_SERVICE_LABELS
 from sentinel.telemetry.sns import TOPIC_ARN
 
@@ -49,7 +50,9 @@ class Api(Section):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     keys: tuple[ApiKey, ...] = ()
     max_body_bytes: Annotated[int, Field(gt=0)] = 8 * 1024 * 1024
-    max_decompressed_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
+    max_decompressed_bytes: Annotated[int, Field(gt=0)] = 20 * 1024 * 1024  # the figure of OTLP's specification
+    max_samples_per_series: Annotated[int, Field(ge=1)] = 1000  # in one body
+    max_new_series_per_minute: Annotated[int, Field(ge=1)] = 50_000
     service_labels: tuple[str, ...] = DEFAULT_SERVICE_LABELS
     public_url: str = ""
 
@@ -84,6 +87,9 @@ class Store(Section):
     """The journal's database."""
 
     url: str = Field(default="sqlite:///.sentinel/journal.db", repr=False)  # may hold a password
+    # Since they were settled. An event that is told again after that is a new one.
+    keep_events_days: Annotated[float, Field(ge=1, le=36_500, allow_inf_nan=False)] = 30
+    keep_dead_letters_days: Annotated[float, Field(ge=1, le=36_500, allow_inf_nan=False)] = 90
 
     @field_validator("url")
     @classmethod
@@ -198,7 +204,6 @@ class DetectionPolicy(Section):
     metric: str = "*"
     service: str = "*"
     labels: Mapping[str, str] = {}
-    watch: bool = True
     direction: Literal["both", "up", "down"] = "both"
     alarms_per_day: Positive | None = None
     learned: bool = True
@@ -222,9 +227,21 @@ class DetectionPolicy(Section):
         return self
 
 
-class Detection(Section):
-    """How samples are scored. Counts are of samples of the series, so that any interval works."""
+class SeriesMatch(Section):
+    """Series by patterns (`*`, `?`, `[...]`) for their metric and for labels; all must match."""
 
+    metric: str = "*"
+    labels: Mapping[str, str] = {}
+
+
+class Detection(Section):
+    """What is watched, and how samples are scored. Counts are of samples of the series, so that any interval works.
+
+    A series is watched if one of `watch` matches it, or `watch` is empty, and none of `ignore` does.
+    """
+
+    watch: tuple[SeriesMatch, ...] = ()
+    ignore: tuple[SeriesMatch, ...] = ()
     partitions: Annotated[int, Field(ge=1, le=4096)] = 64
     actors: Annotated[int, Field(ge=1, le=256)] = 1
     grace_samples: Annotated[int, Field(ge=2)] = 60
@@ -257,6 +274,12 @@ class Detection(Section):
         except Invalid as error:
             raise ValueError(str(error)) from None
         return self
+
+    @property
+    def watching(self) -> Watching:
+        """The same as the door knows it."""
+        watch, ignore = ([Matcher(each.metric, each.labels) for each in some] for some in (self.watch, self.ignore))
+        return Watching(tuple(watch), tuple(ignore))
 
 
 class Correlation(Section):

@@ -19,8 +19,9 @@ from sentinel.incidents.nouns import Incident, IncidentState, Principal
 from sentinel.settings import Settings
 from serve_apps import schemas
 from serve_apps.auth import Scope, authenticate
+from serve_apps.bodies import read_body
+from serve_apps.documented import PATHS
 from serve_apps.errors import documented
-from serve_apps.ingest import read_body
 
 MAX_BODY_BYTES = 64 * 1024  # a decision with the longest reason takes a tenth
 PLAN_ID = r"^[^/]+\.p[0-9]+$"
@@ -58,6 +59,7 @@ class Application(FastAPI):
                 operation["responses"].pop("422", None)
         for name in ("HTTPValidationError", "ValidationError"):
             document["components"]["schemas"].pop(name, None)
+        document["paths"] |= PATHS
         return document
 
 

@@ -22,10 +22,12 @@ from sentinel.clock import Clock, SystemClock
 from sentinel.errors import SentinelError
 from sentinel.settings import Settings
 from sentinel.settings_loader import load
+from sentinel.telemetry.admission import Allowance
 from sentinel.telemetry.interning import Interner
 from serve_apps import errors
 from serve_apps.api import Application, Backend, build_router
 from serve_apps.auth import check_exposure
+from serve_apps.bodies import Bodies
 from serve_apps.events import event_routes
 from serve_apps.explaining import Explaining, explaining_router
 from serve_apps.ingest import Telemetry
@@ -92,9 +94,19 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
     door.include_router(build_router(settings, backend, clock))
     door.include_router(explaining_router(settings, backend.journal, behind.explaining, clock))
     detection = settings.detection
-    interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series, detection.actors)
-    door.router.routes.extend(Telemetry(settings, Intake(behind.scorer, interner, meter), clock).routes())
-    door.router.routes.extend(event_routes(settings, events, wiring.alarms(settings, events, clock), meter, clock))
+    interner = Interner(
+        settings.api.service_labels,
+        detection.partitions,
+        detection.max_series,
+        detection.actors,
+        watching=detection.watching,
+        allowance=Allowance(settings.api.max_new_series_per_minute),
+    )
+    bodies = Bodies()
+    intake = Intake(behind.scorer, interner, meter, clock, settings.api.max_samples_per_series)
+    door.router.routes.extend(Telemetry(settings, intake, bodies, clock).routes())
+    alarms = wiring.alarms(settings, events, clock)
+    door.router.routes.extend(event_routes(settings, events, alarms, meter, bodies, clock))
     door.router.routes.append(meter.route())
     if settings.slack.active:
         token = settings.slack.bot_token

@@ -28,13 +28,15 @@ STATUS: dict[type[errors.SentinelError], int] = {
 }
 _UNAVAILABLE_RETRY_S = 2
 _MOST_SHOWN = 200
-_MEANINGS = {
+MEANINGS = {
     400: "The request is wrong; `error` names the field, the value and what was expected",
     401: "No bearer token, or one that is not known or has expired",
     403: "The key lacks the scope",
     404: "No such thing",
     409: "The state moved on: read it again, then decide anew",
-    413: "The body is too large",
+    413: "The body is too large, or has too much in it",
+    415: "No format or packing that is taken here",
+    429: "Too much at the moment: come again after Retry-After",
     503: "A part that is needed does not answer or is full: come again after Retry-After",
 }
 log = structlog.get_logger(__name__)
@@ -51,7 +53,7 @@ class Problem(BaseModel):
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI says of these failures."""
-    return {status: {"model": Problem, "description": _MEANINGS[status]} for status in statuses}
+    return {status: {"model": Problem, "description": MEANINGS[status]} for status in statuses}
 
 
 def status_of(error: errors.SentinelError) -> int:

@@ -46,6 +46,8 @@ RAY_ENVIRONMENT = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy_here() else "0",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    # What the door hands to detection in one call travels in the call itself.
+    "RAY_max_direct_call_object_size": str(1024 * 1024),
     "RAY_SERVE_HAPROXY_NBTHREAD": str(min(os.cpu_count() or 1, 4)),
 }
 DEFAULT_URL = "http://127.0.0.1:8000"

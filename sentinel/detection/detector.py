@@ -103,9 +103,6 @@ class Detector:
         if not good.all():
             rows, times, values = rows[good], times[good], values[good]
         accepted = len(rows)
-        if not state.policies.all_watched:
-            watched = state.policies.watched[state.policies.place[rows]]
-            rows, times, values = rows[watched], times[watched], values[watched]
         told = judge.Told()
         engine.run(state, rows, times, values, self._config, told)
         refused = {

@@ -87,6 +87,14 @@ AS_WRITTEN: dict[str, tuple[dict[str, str], Callable[[Settings], object], object
     "SENTINEL_QDRANT_ENABLED": ({"": "true"}, lambda s: s.qdrant.enabled, True),
     "SENTINEL_QDRANT_HOST": ({"": "qdrant.internal"}, lambda s: s.qdrant.host, "qdrant.internal"),
     "SENTINEL_QDRANT_PORT": ({"": "6333"}, lambda s: s.qdrant.port, 6333),
+    "SENTINEL_DETECTION_IGNORE": (
+        {"": '[{"metric": "go_*"}, {"labels": {"namespace": "test-*"}}]'},
+        lambda s: [
+            s.detection.watching.watches((m, (("namespace", n),)))
+            for m, n in (("go_gc", ""), ("a", "test-1"), ("a", "b"))
+        ],
+        [False, False, True],
+    ),
     "SENTINEL_STORE_URL": ({"": "sqlite:////data/j.db"}, lambda s: s.store.url, "sqlite:////data/j.db"),
 }
 

@@ -65,12 +65,6 @@ def test_a_burn_rate_needs_both_windows():
     assert calm[-1].ended_at_ms is not None, "the short window ends it long before the long one would"
 
 
-def test_what_nobody_watches_is_taken_and_not_judged():
-    detector = Detector(DetectorConfig(policies=(Policy(name="not", metric="latency", watch=False),)))
-    seen = replay(detector, np.concatenate((noise(200), [900] * 10)), LATENCY)
-    assert (seen.accepted, seen.changes) == (210, ())
-
-
 def test_fewer_alarms_a_day_need_more_to_open():
     quiet, loud = Policy(name="quiet", alarms_per_day=1e-6), Policy(name="loud", alarms_per_day=1.0)
     bump = [138.0] * 4
