@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run e2e test check format bench diagram lock clean
+.PHONY: help setup run e2e test check format bench diagram iam lock clean
 
 help:
 	@echo "make run      start everything with a sandbox and play the story (MANUAL=1 waits for your click)"
@@ -19,6 +19,7 @@ help:
 	@echo "make format   put the code in form"
 	@echo "make bench    every benchmark, into benchmarks/results/ (DATA=DIR for real data)"
 	@echo "make diagram  draw the two lives into ARCHITECTURE.md"
+	@echo "make iam      write cluster/iam-policy.json from the catalog of actions"
 	@echo "make lock     resolve the dependencies anew"
 
 setup: $(READY)
@@ -59,6 +60,9 @@ bench: $(READY)
 
 diagram: $(READY)
 	$(BIN)/python -m sentinel.incidents.diagram ARCHITECTURE.md
+
+iam: $(READY)
+	$(BIN)/python -m sentinel.remediation.iam cluster/iam-policy.json
 
 UV := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header --quiet

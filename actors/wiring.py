@@ -25,10 +25,12 @@ from actors.execution import ExecutionActor
 from actors.following import keep_running
 from actors.journal import JournalActor
 from actors.outside import OutsideEvents
-from actors.steps import StepRunner
+from actors.steps import SELF_FENCE_S, StepRunner
 from sentinel import logs
-from sentinel.adapters.aws import AwsCloud, StaticCredentials
+from sentinel.adapters.aws import AwsCloud, Role, StaticCredentials, longest_call_s
 from sentinel.adapters.checkpoints import FileCheckpoints
+from sentinel.adapters.clouds import Clouds
+from sentinel.adapters.kubernetes_cloud import KubernetesCloud, KubernetesCluster
 from sentinel.adapters.qdrant import DisabledMemory, QdrantMemory, open_memory
 from sentinel.adapters.slack import SlackMessenger
 from sentinel.adapters.slack_card import card
@@ -43,8 +45,12 @@ from sentinel.correlation.topology import topology_of
 from sentinel.detection.config import DetectorConfig
 from sentinel.errors import SentinelError, Unavailable
 from sentinel.ports import Cloud, Memory, Recalled
+from sentinel.remediation.action import Place
 from sentinel.remediation.approval import ApprovalPolicy
+from sentinel.remediation.budget import Budget
+from sentinel.remediation.ledger import Rules
 from sentinel.remediation.planner import PlanPolicy
+from sentinel.remediation.proof import unproven
 from sentinel.remediation.safety import Limits
 from sentinel.settings import Settings
 
@@ -61,7 +67,7 @@ class Journal(JournalActor):
         while True:
             try:
                 store = SqlJournalStore(settings.store.url)
-                super().__init__(store, SqlEventStore(store.database))
+                super().__init__(store, SqlEventStore(store.database), rules(settings))
                 return
             except Unavailable as error:
                 # An actor whose constructor raises never comes back; a database that is away does.
@@ -157,11 +163,13 @@ class Execution(ExecutionActor):
             detectors=detectors(settings),
             runner=StepRunner(cloud(settings), clock, effect_within_s=executor.call_timeout_s, poll_s=executor.poll_s),
             limits=limits(settings),
+            prove=lambda record: unproven(record, witness),
             clock=clock,
             # Names this process and no other: a plan owned by another name is one to take over.
             owner=f"{ray.get_runtime_context().get_node_id()[:8]}-{os.getpid()}-{clock.now_ms()}",
             start_within_ms=round(settings.approval.start_within_s * 1000),
             poll_s=executor.poll_s,
+            takeover_s=SELF_FENCE_S + longest_call_s(executor.request_timeout_s) + _SKEW_S,
         )
         self._running = keep_running(self.run, "execution", clock)
 
@@ -317,10 +325,28 @@ def alarm_queue(settings: Settings) -> SqsQueue | None:
     return SqsQueue(url, executor.aws_region, endpoint_url=executor.aws_endpoint_url, credentials=credentials)
 
 
+def rules(settings: Settings) -> Rules:
+    """What the journal holds every plan to."""
+    executor = settings.executor
+    budget = Budget(
+        cooldown_ms=round(executor.cooldown_s * 1000),
+        per_hour=executor.max_actions_per_hour,
+        per_day=executor.max_actions_per_day,
+        group_share=executor.max_group_share,
+        freezes=tuple(entry.freeze for entry in executor.freeze),
+        breaker_after=executor.breaker_after,
+    )
+    return Rules(budget=budget, limits=limits(settings), stop_file=executor.kill_switch_file)
+
+
 def limits(settings: Settings) -> Limits:
     """What may be touched, and by how much."""
     executor = settings.executor
     return Limits(
+        allowed=tuple(entry.rule for entry in executor.allow),
+        home=Place(account=executor.aws_account, region=executor.aws_region),
+        min_desired_count=executor.min_desired_count,
+        rehearsed=frozenset(executor.dry_run_actions),
         ec2_instances=frozenset(executor.aws_ec2_instance_whitelist),
         ecs_clusters=frozenset(executor.aws_ecs_cluster_whitelist),
         max_desired_count=executor.max_desired_count,
@@ -333,9 +359,18 @@ def cloud(settings: Settings) -> Cloud:
     executor = settings.executor
     if executor.backend == "sandbox" and not executor.aws_endpoint_url:
         return UnconnectedCloud()
-    return AwsCloud(
+    aws = AwsCloud(
         region=executor.aws_region,
         endpoint_url=executor.aws_endpoint_url,
-        call_timeout_s=executor.call_timeout_s,
+        call_timeout_s=executor.request_timeout_s,
         credentials=_DOUBLES_CREDENTIALS if executor.backend == "sandbox" else None,
+        account=executor.aws_account,
+        regions=frozenset(executor.aws_regions),
+        roles={each.account: Role(arn=each.role_arn, external_id=each.external_id) for each in executor.aws_accounts},
+        send_within_s=SELF_FENCE_S,
     )
+    clusters = {
+        each.name: KubernetesCluster(name=each.name, context=each.context, kubeconfig=each.kubeconfig)
+        for each in executor.kubernetes
+    }
+    return Clouds(aws, {"kubernetes": KubernetesCloud(clusters, call_timeout_s=executor.request_timeout_s)})

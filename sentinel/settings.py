@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, fie
 from sentinel.errors import Invalid
 from sentinel.incidents.nouns import Direction, Severity
 from sentinel.remediation.runbooks import Runbook, Use
+from sentinel.settings_executor import REGION, AllowRule, AwsAccount, FreezeEntry, KubernetesEntry, known_actions
 from sentinel.telemetry.series import DEFAULT_SERVICE_LABELS
 from sentinel.telemetry.sns import TOPIC_ARN
 
@@ -150,14 +151,29 @@ class Executor(Section):
 
     backend: Literal["sandbox", "aws"] = "sandbox"
     dry_run: bool = True
-    aws_region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] = "us-east-1"
+    aws_region: Annotated[str, Field(pattern=REGION)] = "us-east-1"
     aws_endpoint_url: str = ""
+    aws_account: Annotated[str, Field(pattern=r"^(\d{12})?$")] = ""
+    aws_regions: tuple[Annotated[str, Field(pattern=REGION)], ...] = ()
+    aws_accounts: tuple[AwsAccount, ...] = ()
+    kubernetes: tuple[KubernetesEntry, ...] = ()
+    allow: tuple[AllowRule, ...] = ()
     aws_ec2_instance_whitelist: tuple[Annotated[str, Field(pattern=r"^i-[0-9a-z]+$")], ...] = ()
     aws_ecs_cluster_whitelist: tuple[str, ...] = ()
     call_timeout_s: Annotated[float, Field(gt=0, le=300)] = 300
+    request_timeout_s: Annotated[float, Field(gt=0, le=60)] = 20
     poll_s: Positive = 2.0
     max_scale_step: Annotated[int, Field(ge=1)] = 5
+    min_desired_count: Annotated[int, Field(ge=1)] = 1
     max_desired_count: Annotated[int, Field(ge=1)] = 50
+    dry_run_actions: tuple[str, ...] = ()
+    cooldown_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
+    max_actions_per_hour: Annotated[int, Field(ge=1)] = 20
+    max_actions_per_day: Annotated[int, Field(ge=1)] = 100
+    max_group_share: Share = 0.1
+    freeze: tuple[FreezeEntry, ...] = ()
+    breaker_after: Annotated[int, Field(ge=1)] = 3
+    kill_switch_file: str = ""
 
     @model_validator(mode="after")
     def _sandbox_stays_here(self) -> "Executor":
@@ -166,6 +182,11 @@ class Executor(Section):
             if host not in LOOPBACK_HOSTS:
                 raise ValueError(f"a loopback aws_endpoint_url, not one on {host}, as long as backend is sandbox")
         return self
+
+    @field_validator("dry_run_actions")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return known_actions(names)
 
     @field_validator("aws_ecs_cluster_whitelist")
     @classmethod

@@ -169,6 +169,14 @@ def key(
 
 
 @app.command()
+def actions(name: Annotated[str, typer.Argument(help="Show this one whole.")] = "") -> None:
+    """List what Sentinel can do on AWS and Kubernetes: parameters, permissions, and how each repeats and is undone."""
+    from sentinel.cli import catalog  # noqa: PLC0415 keeps --help quick
+
+    catalog.run(console, name)
+
+
+@app.command()
 def check() -> None:
     """Check the settings and print what they come to, secrets left out."""
     from sentinel.cli import checking  # noqa: PLC0415 keeps --help quick

@@ -155,6 +155,14 @@ class PlanCancelled(PlanFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanHeld(PlanFact):
+    """The approved plan may not start yet, by a limit or the kill switch; it is tried again until it expires."""
+
+    kind: ClassVar[str] = "plan_held"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionStarted(PlanFact):
     """An executor claimed the plan; `owner` names its process."""
 
@@ -183,6 +191,13 @@ class StepStarted(StepFact):
 
     kind: ClassVar[str] = "step_started"
     previous: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResent(StepFact):
+    """The intent to send once more what surely had no effect, or may repeat; recorded before the call."""
+
+    kind: ClassVar[str] = "step_resent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,9 +251,17 @@ class RollbackStarted(PlanFact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndoStarted(StepFact):
-    """The intent to undo one step, recorded before the call."""
+    """The intent to undo one step, recorded before the call; `previous` is the resource as it was then."""
 
     kind: ClassVar[str] = "undo_started"
+    previous: Mapping[str, Scalar] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoResent(StepFact):
+    """The intent to send an undo once more, recorded before the call."""
+
+    kind: ClassVar[str] = "undo_resent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,9 +313,11 @@ FACTS: Mapping[str, type[Fact]] = {
         PlanRejected,
         PlanExpired,
         PlanCancelled,
+        PlanHeld,
         ExecutionStarted,
         ExecutionResumed,
         StepStarted,
+        StepResent,
         StepSucceeded,
         StepFailed,
         StepUnknown,
@@ -300,6 +325,7 @@ FACTS: Mapping[str, type[Fact]] = {
         PlanSucceeded,
         RollbackStarted,
         UndoStarted,
+        UndoResent,
         UndoSucceeded,
         UndoFailed,
         PlanRolledBack,

@@ -113,6 +113,8 @@ def _plan_changed(incident: Incident, entry: f.Entry, fact: f.PlanFact | f.PlanP
             record = replace(record, verdicts=(*record.verdicts, verdict))
         case f.PlanApproved():
             record = replace(record, approved_at_ms=entry.at_ms)
+        case f.PlanHeld(reason=why):
+            record = replace(record, held_reason=why)
         case f.ExecutionStarted(owner=owner):
             record = replace(record, owner=owner, owned_since_ms=entry.at_ms, started_at_ms=entry.at_ms)
         case f.ExecutionResumed(owner=owner):
@@ -140,6 +142,8 @@ def _step_changed(record: PlanRecord, entry: f.Entry, fact: f.StepFact) -> PlanR
         step = replace(step, sent=fact.sent)
     if isinstance(fact, f.StepStarted):
         step = replace(step, previous=fact.previous, started_at_ms=entry.at_ms)
-    elif after is not StepState.UNDO_STARTED:
+    elif isinstance(fact, f.UndoStarted):
+        step = replace(step, undo_previous=fact.previous)
+    elif after not in (StepState.STARTED, StepState.UNDO_STARTED):
         step = replace(step, ended_at_ms=entry.at_ms)
     return replace(record, steps=(*record.steps[: fact.index], step, *record.steps[fact.index + 1 :]))

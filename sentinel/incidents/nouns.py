@@ -228,10 +228,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """What is known of one step. `previous` is the resource before it; `sent` marks a failure whose call was taken."""
+    """What is known of one step. `previous` is the resource before it; `sent` marks a failure whose call was taken.
+
+    `undo_previous` is the resource before the undo.
+    """
 
     state: StepState = StepState.PENDING
     previous: Mapping[str, Scalar] | None = None
+    undo_previous: Mapping[str, Scalar] | None = None
     sent: bool = False
     detail: str = ""
     started_at_ms: int | None = None
@@ -243,7 +247,7 @@ class PlanRecord:
     """A plan and what became of it. `ended_reason` is set with a terminal state.
 
     `owned_since_ms` is when `owner` last claimed the plan: until a while after it, a call of the owner before may
-    still be on its way.
+    still be on its way. `held_reason` is why an approved plan has not started.
     """
 
     plan: Plan
@@ -255,6 +259,7 @@ class PlanRecord:
     approved_at_ms: int | None = None
     started_at_ms: int | None = None
     verifying_since_ms: int | None = None
+    held_reason: str = ""
     ended_reason: str = ""
     rollback_reason: str = ""
     undo: bool = False

@@ -28,6 +28,7 @@ from sentinel.incidents.nouns import SENTINEL, Incident, Plan, PlanRecord, Step
 from sentinel.ports import Cloud, IncidentMemory
 from sentinel.remediation.approval import ApprovalPolicy
 from sentinel.remediation.planner import PlanPolicy
+from sentinel.remediation.proof import unproven
 from sentinel.remediation.runbooks import Runbook, Use
 from sentinel.remediation.safety import Limits
 from sentinel.telemetry.series import identify
@@ -139,6 +140,7 @@ class Rig:
         cloud: Cloud | None = None,
         limits: Limits = LIMITS,
         clock: ManualClock | None = None,
+        prove: Callable[[PlanRecord], str] = lambda record: unproven(record, lambda _plan_id, _verdict: ""),
     ) -> ExecutionActor:
         """An executor in a process of its own name."""
         clock = clock or self.clock
@@ -147,10 +149,12 @@ class Rig:
             detectors=self.book,
             runner=StepRunner(cloud or self.cloud, clock, effect_within_s=20, poll_s=1),
             limits=limits,
+            prove=prove,
             clock=clock,
             owner=owner,
             start_within_ms=600_000,
             poll_s=1,
+            takeover_s=35,
         )
 
     def approval(self, *, required: int = 1, journal: Any = None, cards: bool = True, **kwargs: Any) -> ApprovalActor:
