@@ -5,24 +5,16 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import AwareDatetime, Field, SecretStr, field_validator, model_validator
 
 from sentinel.errors import Invalid
 from sentinel.incidents.nouns import Direction, Severity
 from sentinel.remediation.runbooks import Runbook, Use
+from sentinel.settings_approval import Approval, check_rules
+from sentinel.settings_base import LOOPBACK_HOSTS, Positive, Section, Share
 from sentinel.settings_executor import REGION, AllowRule, AwsAccount, FreezeEntry, KubernetesEntry, known_actions
 from sentinel.telemetry.series import DEFAULT_SERVICE_LABELS
 from sentinel.telemetry.sns import TOPIC_ARN
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-class Section(BaseModel):
-    """A part of the tree: frozen, and strict about keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ApiKey(Section):
@@ -121,8 +113,10 @@ class Slack(Section):
     bot_token: SecretStr | None = None
     webhook_url: SecretStr | None = None
     signing_secret: SecretStr | None = None
+    previous_signing_secret: SecretStr | None = None  # accepted beside the other one while it is rotated
+    value_key: SecretStr | None = None  # protects what a button carries; made and kept beside the store when unset
     api_url: str = "https://slack.com/api/"
-    team_id: str = ""
+    team_id: Annotated[str, Field(pattern=r"^([A-Z0-9]{2,32})?$")] = ""
 
     @model_validator(mode="after")
     def _complete(self) -> "Slack":
@@ -234,15 +228,6 @@ class Correlation(Section):
     topology: Mapping[str, tuple[str, ...]] = {}
 
 
-class Approval(Section):
-    """Who must agree, and until when."""
-
-    required: Annotated[int, Field(ge=1, le=10)] = 1
-    approvers: tuple[str, ...] = ()
-    expires_after_s: Positive = 900
-    start_within_s: Positive = 600
-
-
 class RunbookMatch(Section):
     """When a runbook applies. What is left out matches anything."""
 
@@ -315,6 +300,11 @@ class Settings(Section):
     def slack(self) -> Slack:
         """`webhooks.slack`, whose environment names are SENTINEL_SLACK_…"""
         return self.webhooks.slack
+
+    @model_validator(mode="after")
+    def _rules_that_fit(self) -> "Settings":
+        check_rules(self.approval, {runbook.name for runbook in self.runbooks})
+        return self
 
     @model_validator(mode="after")
     def _runbook_names(self) -> "Settings":

@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from sentinel.errors import Invalid
 from sentinel.remediation.actions import action_named
 from sentinel.remediation.budget import Freeze
 from sentinel.remediation.safety import Allowed
+from sentinel.settings_base import Section
 
 REGION = r"^[a-z]{2}(-[a-z]+)+-\d$"
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -24,13 +25,7 @@ def known_actions(names: Iterable[str]) -> tuple[str, ...]:
         raise ValueError(str(error)) from None
 
 
-class Part(BaseModel):
-    """Frozen, and strict about keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class AwsAccount(Part):
+class AwsAccount(Section):
     """Another account, and the role to assume there; its owner may ask for an external id."""
 
     account: Annotated[str, Field(pattern=r"^\d{12}$")]
@@ -44,7 +39,7 @@ class AwsAccount(Part):
         return self
 
 
-class KubernetesEntry(Part):
+class KubernetesEntry(Section):
     """A cluster by the name that steps use. Without a context: the one that Sentinel itself runs in."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
@@ -52,7 +47,7 @@ class KubernetesEntry(Part):
     kubeconfig: str = ""
 
 
-class AllowRule(Part):
+class AllowRule(Section):
     """These actions, on these ARNs or on what carries all of these tags. An empty selector allows nothing."""
 
     actions: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -100,7 +95,7 @@ class AllowRule(Part):
         )
 
 
-class FreezeEntry(Part):
+class FreezeEntry(Section):
     """A time in which no plan starts: from one moment to another, or every week on these days (UTC)."""
 
     reason: Annotated[str, Field(min_length=1, max_length=200)]

@@ -70,6 +70,24 @@ class CardPosted(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotePosted(Fact):
+    """The thread below the card tells of every entry up to `upto_seq`."""
+
+    kind: ClassVar[str] = "note_posted"
+    card: Card
+    upto_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentAcknowledged(Fact):
+    """A person has seen it and looks after it."""
+
+    kind: ClassVar[str] = "incident_acknowledged"
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentEscalated(Fact):
     """A person must look."""
 
@@ -111,6 +129,16 @@ class ApprovalRequested(PlanFact):
 
     kind: ClassVar[str] = "approval_requested"
     asked: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalReminded(PlanFact):
+    """People were asked again; with `escalated`, those in `to` as well, who may decide from now on."""
+
+    kind: ClassVar[str] = "approval_reminded"
+    to: tuple[str, ...]
+    escalated: bool
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,10 +332,13 @@ FACTS: Mapping[str, type[Fact]] = {
         AlertCleared,
         DuplicateFolded,
         CardPosted,
+        NotePosted,
+        IncidentAcknowledged,
         IncidentEscalated,
         IncidentResolved,
         PlanProposed,
         ApprovalRequested,
+        ApprovalReminded,
         VerdictGiven,
         PlanApproved,
         PlanRejected,

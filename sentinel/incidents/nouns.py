@@ -196,8 +196,24 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A step's target as it was when the plan was made: where it is, comparable values, and notes for people."""
+
+    target: str
+    account: str = ""
+    region: str = ""
+    observed: Mapping[str, Scalar] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Ordered steps for one incident. `digest` binds everything that people are shown and that runs."""
+    """Ordered steps for one incident. `digest` binds everything that people are shown and that runs.
+
+    `targets` has one entry a step (none in plans of older versions, and where no AWS is connected), `policy` names
+    the version of the approval policy, `requested_by` the principal who narrowed an earlier plan to this one, and
+    `track_record` tells how the runbook did before.
+    """
 
     plan_id: PlanId
     incident_id: IncidentId
@@ -212,11 +228,20 @@ class Plan:
     created_at_ms: int
     expires_at_ms: int
     digest: str
+    targets: tuple[Seen, ...] = ()
+    policy: str = ""
+    requested_by: str = ""
+    track_record: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a principal said about one digest, and how we know that it was they."""
+    """What a principal said about one digest, and how we know that it was they.
+
+    `method` tells how they were authenticated, `shown` the message (channel/ts) or other place where they saw the
+    plan, `request` the id of the signed request that carried the word (empty where there was none: it counts once),
+    and `seal` is an HMAC over all of it with Sentinel's own key.
+    """
 
     principal: Principal
     decision: Literal["approve", "reject"]
@@ -224,6 +249,10 @@ class Verdict:
     reason: str
     at_ms: int
     evidence: str
+    method: str = ""
+    shown: str = ""
+    request: str = ""
+    seal: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +276,8 @@ class PlanRecord:
     """A plan and what became of it. `ended_reason` is set with a terminal state.
 
     `owned_since_ms` is when `owner` last claimed the plan: until a while after it, a call of the owner before may
-    still be on its way. `held_reason` is why an approved plan has not started.
+    still be on its way. `held_reason` is why an approved plan has not started. `asked_at_ms` is when people were
+    asked, `reminded_at_ms` when they last were reminded, and `escalated_at_ms` when others were asked as well.
     """
 
     plan: Plan
@@ -263,6 +293,9 @@ class PlanRecord:
     ended_reason: str = ""
     rollback_reason: str = ""
     undo: bool = False
+    asked_at_ms: int | None = None
+    reminded_at_ms: int | None = None
+    escalated_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +312,10 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """What people would call the outage: alerts that belong together, one live plan at most."""
+    """What people would call the outage: alerts that belong together, one live plan at most.
+
+    `told_seq` is the last entry that the thread below its card tells of.
+    """
 
     id: IncidentId
     state: IncidentState
@@ -301,6 +337,8 @@ class Incident:
     plans: tuple[PlanRecord, ...] = ()
     cards: tuple[Card, ...] = field(default=())
     changes: tuple[Change, ...] = ()
+    acknowledged_by: str = ""
+    told_seq: int = 0
 
     @property
     def live_plan(self) -> PlanRecord | None:

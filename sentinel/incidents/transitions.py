@@ -20,7 +20,14 @@ PlanTable = Mapping[PlanState | None, Mapping[type[f.Fact], PlanState]]
 
 _I, _P = IncidentState, PlanState
 
-_SEEN = (f.AlertRaised, f.AlertCleared, f.DuplicateFolded, f.CardPosted)
+_SEEN = (
+    f.AlertRaised,
+    f.AlertCleared,
+    f.DuplicateFolded,
+    f.CardPosted,
+    f.NotePosted,
+    f.IncidentAcknowledged,
+)
 
 INCIDENT: IncidentTable = {
     None: {f.IncidentOpened: _I.OPEN},
@@ -35,6 +42,7 @@ INCIDENT: IncidentTable = {
         **dict.fromkeys(
             (
                 f.ApprovalRequested,
+                f.ApprovalReminded,
                 f.VerdictGiven,
                 f.PlanApproved,
                 f.PlanHeld,
@@ -69,6 +77,7 @@ INCIDENT: IncidentTable = {
     _I.RESOLVED: {
         f.AlertCleared: _I.RESOLVED,
         f.CardPosted: _I.RESOLVED,
+        f.NotePosted: _I.RESOLVED,
     },
 }
 
@@ -80,6 +89,7 @@ PLAN: PlanTable = {
         f.PlanCancelled: _P.CANCELLED,
     },
     _P.AWAITING_APPROVAL: {
+        f.ApprovalReminded: _P.AWAITING_APPROVAL,
         f.VerdictGiven: _P.AWAITING_APPROVAL,
         f.PlanApproved: _P.APPROVED,
         f.PlanRejected: _P.REJECTED,
@@ -171,6 +181,8 @@ def _guard(incident: Incident, record: PlanRecord | None, fact: f.Fact) -> None:
                 raise IllegalTransition(f"verdict on another digest than that of plan {record.plan.plan_id}")
             if any(given.principal.id == verdict.principal.id for given in record.verdicts):
                 raise IllegalTransition(f"{verdict.principal.id} already gave a verdict on {record.plan.plan_id}")
+            if verdict.request and verdict.request in _requests(incident):
+                raise IllegalTransition(f"the request with this verdict on {record.plan.plan_id} counted before")
         case f.PlanApproved(digest=digest) if record:
             approvals = sum(verdict.decision == "approve" for verdict in record.verdicts)
             if digest != record.plan.digest or approvals < record.plan.approvals_required:
@@ -190,6 +202,11 @@ def _guard(incident: Incident, record: PlanRecord | None, fact: f.Fact) -> None:
         case f.VerificationStarted() if record:
             if any(step.state is not StepState.SUCCEEDED for step in record.steps):
                 raise IllegalTransition(f"plan {record.plan.plan_id} has steps that did not succeed")
+
+
+def _requests(incident: Incident) -> set[str]:
+    """The signed requests whose word counted: none counts twice."""
+    return {verdict.request for record in incident.plans for verdict in record.verdicts}
 
 
 def _illegal(life: str, id_: str, state: object, fact: f.Fact) -> IllegalTransition:

@@ -19,7 +19,7 @@ from tests.unit.incidents.make import CLUSTER, ID, INSTANCE, alert, approved, op
 PID = plan().plan_id
 
 
-def GOOD(_plan_id: str, _verdict: Verdict) -> str:  # noqa: N802 a witness who believes everybody
+def GOOD(_plan_id: str, _verdict: Verdict) -> str:
     return ""
 
 

@@ -12,6 +12,7 @@ from sentinel.incidents import facts as f
 from sentinel.incidents.history import apply
 from sentinel.incidents.nouns import (
     LIVE_PLAN_STATES,
+    Card,
     Incident,
     IncidentState,
     PlanRecord,
@@ -39,9 +40,11 @@ from tests.unit.incidents.make import (
 INCIDENT_WALK = """
 -: incident_opened -> open
 open: alert_raised -> open, alert_cleared -> open, duplicate_folded -> open, card_posted -> open
+open: note_posted -> open, incident_acknowledged -> open
 open: plan_proposed -> mitigating, incident_escalated -> escalated, incident_resolved -> resolved
 mitigating: alert_raised -> mitigating, alert_cleared -> mitigating, duplicate_folded -> mitigating
 mitigating: card_posted -> mitigating, approval_requested -> mitigating, verdict_given -> mitigating
+mitigating: note_posted -> mitigating, incident_acknowledged -> mitigating, approval_reminded -> mitigating
 mitigating: plan_approved -> mitigating, execution_started -> mitigating, execution_resumed -> mitigating
 mitigating: step_started -> mitigating, step_succeeded -> mitigating, step_failed -> mitigating
 mitigating: step_unknown -> mitigating, verification_started -> mitigating, rollback_started -> mitigating
@@ -50,13 +53,15 @@ mitigating: undo_started -> mitigating, undo_succeeded -> mitigating, undo_faile
 mitigating: plan_succeeded -> open, plan_rejected -> escalated, plan_expired -> escalated
 mitigating: plan_cancelled -> escalated, plan_rolled_back -> escalated, plan_rollback_failed -> escalated
 escalated: alert_raised -> escalated, alert_cleared -> escalated, duplicate_folded -> escalated
+escalated: note_posted -> escalated, incident_acknowledged -> escalated
 escalated: card_posted -> escalated, plan_proposed -> mitigating, incident_resolved -> resolved
-resolved: alert_cleared -> resolved, card_posted -> resolved
+resolved: alert_cleared -> resolved, card_posted -> resolved, note_posted -> resolved
 """
 PLAN_WALK = """
 -: plan_proposed -> proposed
 proposed: approval_requested -> awaiting_approval, plan_expired -> expired, plan_cancelled -> cancelled
 awaiting_approval: verdict_given -> awaiting_approval, plan_approved -> approved, plan_rejected -> rejected
+awaiting_approval: approval_reminded -> awaiting_approval
 awaiting_approval: plan_expired -> expired, plan_cancelled -> cancelled
 approved: plan_held -> approved
 approved: execution_started -> executing, plan_expired -> expired, plan_cancelled -> cancelled
@@ -112,6 +117,9 @@ FACTS: dict[str, f.Fact] = {
         f.AlertCleared(fingerprint=alert().fingerprint, ended_at_ms=T0),
         f.DuplicateFolded(alerts=(alert(),), similarity=0.9, threshold=0.8, reason="the same fault"),
         posted(),
+        f.NotePosted(card=Card(channel="C1", ts="2.0"), upto_seq=3),
+        f.IncidentAcknowledged(by="Ann"),
+        f.ApprovalReminded(plan_id=PID, to=(), escalated=False, reason="still waiting"),
         f.IncidentEscalated(reason="no runbook"),
         f.IncidentResolved(reason="quiet"),
         f.PlanProposed(plan=P),
