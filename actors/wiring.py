@@ -6,7 +6,7 @@ made inside the process of the actor that owns it, so connections and engines ne
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from actors import handles
 from actors.alarms import AlarmPoller, Alarms
 from actors.api import Events
 from actors.approval import ApprovalActor
-from actors.cards import Cards
 from actors.correlation import CorrelationActor, CorrelationPolicy
 from actors.detection import DetectionActor
 from actors.execution import ExecutionActor
@@ -26,13 +25,11 @@ from actors.following import keep_running
 from actors.journal import JournalActor
 from actors.outside import OutsideEvents
 from actors.steps import StepRunner
+from actors.wiring_approval import approval_actor
 from sentinel import logs
 from sentinel.adapters.aws import AwsCloud, StaticCredentials
 from sentinel.adapters.checkpoints import FileCheckpoints
 from sentinel.adapters.qdrant import DisabledMemory, QdrantMemory, open_memory
-from sentinel.adapters.slack import SlackMessenger
-from sentinel.adapters.slack_card import card
-from sentinel.adapters.slack_signature import verify
 from sentinel.adapters.sns import SnsTopics
 from sentinel.adapters.sql_events import SqlEventStore
 from sentinel.adapters.sql_journal import SqlJournalStore
@@ -43,8 +40,6 @@ from sentinel.correlation.topology import topology_of
 from sentinel.detection.config import DetectorConfig
 from sentinel.errors import SentinelError, Unavailable
 from sentinel.ports import Cloud, Memory, Recalled
-from sentinel.remediation.approval import ApprovalPolicy
-from sentinel.remediation.planner import PlanPolicy
 from sentinel.remediation.safety import Limits
 from sentinel.settings import Settings
 
@@ -125,22 +120,13 @@ class Approval(ApprovalActor):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         logs.set_up()
         clock, journal = SystemClock(), handles.JournalHandle(settings.ray.namespace)
-        messenger = slack_messenger(settings)
-        public_url = settings.api.public_url
-
-        super().__init__(
+        approval_actor(
+            self,
+            settings,
             journal=journal,
-            cards=Cards(journal, messenger, lambda incident: card(incident, public_url=public_url), clock)
-            if messenger
-            else None,
-            runbooks=[entry.runbook for entry in settings.runbooks],
+            cloud=cloud(settings),
+            credentials=_DOUBLES_CREDENTIALS if settings.executor.backend == "sandbox" else None,
             limits=limits(settings),
-            plan_policy=PlanPolicy(
-                approvals_required=settings.approval.required,
-                expires_after_ms=round(settings.approval.expires_after_s * 1000),
-                dry_run=settings.executor.dry_run,
-            ),
-            approval_policy=ApprovalPolicy(approvers=frozenset(settings.approval.approvers)),
             clock=clock,
         )
         self._running = keep_running(self.run, "approval", clock)
@@ -274,30 +260,6 @@ class OpenedWhenNeeded:
         if self._opened is None:
             self._opened = open_memory(self._settings)
         return self._opened
-
-
-def slack_messenger(settings: Settings) -> SlackMessenger | None:
-    """Slack, or None where it is not set up."""
-    slack = settings.slack
-    if not slack.active:
-        return None
-    return SlackMessenger(
-        channel=slack.channel,
-        token=slack.bot_token.get_secret_value() if slack.bot_token else "",
-        webhook_url=slack.webhook_url.get_secret_value() if slack.webhook_url else "",
-        api_url=slack.api_url,
-    )
-
-
-def slack_verifier(settings: Settings) -> Callable[[Mapping[str, str], bytes, int], None]:
-    """Checks that a request comes from Slack: headers in lower case, raw body, now. Raises Unauthenticated."""
-    secret = settings.slack.signing_secret
-    secrets = (secret.get_secret_value(),) if secret else ()
-
-    def check(headers: Mapping[str, str], body: bytes, now_ms: int) -> None:
-        verify(headers, body, secrets, now_ms)
-
-    return check
 
 
 def alarms(settings: Settings, events: Events, clock: Clock) -> Alarms:

@@ -7,7 +7,7 @@ import ray
 from rich.console import Console
 from rich.markup import escape
 
-from actors import wiring
+from actors import wiring, wiring_approval
 from sentinel.adapters.aws import AwsCloud
 from sentinel.adapters.qdrant import open_memory
 from sentinel.adapters.sql_journal import SqlJournalStore
@@ -69,7 +69,7 @@ def _qdrant(settings: Settings) -> str:
 
 
 def _slack(settings: Settings) -> str:
-    messenger = wiring.slack_messenger(settings)
+    messenger = wiring_approval.slack_messenger(settings)
     if messenger is None:
         return "off: plans are decided by API; set SENTINEL_SLACK_BOT_TOKEN and SENTINEL_SLACK_SIGNING_SECRET for Slack"
     return asyncio.run(messenger.check())
