@@ -15,7 +15,8 @@ from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents.audit import Break
 from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
-from sentinel.ports import DeadLetter, Pending, Standing
+from sentinel.ports import DeadLetter, Located, Pending, Standing
+from sentinel.remediation.approval import Provenance
 from sentinel.telemetry.events import Event
 from sentinel.telemetry.series import partition_of
 
@@ -119,6 +120,10 @@ class JournalHandle(_Handle):
         breaks: list[Break] = await self.call("audit", deadline_s=300.0)
         return breaks
 
+    async def records(self, after: int, limit: int) -> list[Located]:
+        records: list[Located] = await self.call("records", after, limit)
+        return records
+
     async def receive(self, events: Sequence[Event], received_at_ms: int) -> list[bool]:
         new: list[bool] = await self.call("receive", tuple(events), received_at_ms)
         return new
@@ -213,19 +218,38 @@ class ApprovalHandle(_Handle):
         decision: Literal["approve", "reject"],
         principal: Principal,
         reason: str,
-        evidence: str,
+        came: Provenance,
     ) -> str:
-        return str(await self.call("decide", plan_id, digest, decision, principal, reason, evidence))
+        return str(await self.call("decide", plan_id, digest, decision, principal, reason, came))
+
+    async def narrow(
+        self, plan_id: str, digest: str, index: int, name: str, value: int, principal: Principal, came: Provenance
+    ) -> str:
+        return str(await self.call("narrow", plan_id, digest, index, name, value, principal, came))
 
     async def withdraw(
-        self, plan_id: str, digest: str, verb: Literal["cancel", "abort"], principal: Principal, reason: str
+        self,
+        plan_id: str,
+        digest: str,
+        verb: Literal["cancel", "abort"],
+        principal: Principal,
+        reason: str,
+        came: Provenance | None = None,
     ) -> str:
-        return str(await self.call("withdraw", plan_id, digest, verb, principal, reason))
+        return str(await self.call("withdraw", plan_id, digest, verb, principal, reason, came))
+
+    async def acknowledge(
+        self, incident_id: str, principal: Principal, reason: str, came: Provenance | None = None
+    ) -> str:
+        return str(await self.call("acknowledge", incident_id, principal, reason, came))
 
     async def close(
         self, incident_id: str, verb: Literal["resolve", "escalate"], principal: Principal, reason: str
     ) -> str:
         return str(await self.call("close", incident_id, verb, principal, reason))
+
+    async def offer(self, plan_id: str, audience: str) -> str:
+        return str(await self.call("offer", plan_id, audience))
 
 
 class ExecutionHandle(_Handle):

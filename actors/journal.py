@@ -224,6 +224,10 @@ class JournalActor:
 
         return await asyncio.to_thread(check)
 
+    async def records(self, after: int, limit: int) -> list[Located]:
+        """Up to `limit` records as they lie in the store, every incident's, after a position."""
+        return await asyncio.to_thread(self._store.read_after, after, limit)
+
     async def receive(self, events: Sequence[Event], received_at_ms: int) -> list[bool]:
         """Keep outside events, all or none, and answer for each whether it was new. What returned is on disk.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sentinel.ids import IncidentId, StepKey
 from sentinel.incidents.audit import Record
-from sentinel.incidents.nouns import Card, Scalar, Step
+from sentinel.incidents.nouns import Card, Scalar, Seen, Step
 from sentinel.remediation.budget import Guard
 from sentinel.telemetry.events import Event
 from sentinel.telemetry.sns import Envelope
@@ -254,6 +254,26 @@ class Cloud(Protocol):
         ...
 
 
+class Preflight(Protocol):
+    """A look at what a step would touch, before anybody is asked. Blocking; safe from any thread. Changes nothing."""
+
+    def look(self, step: Step) -> Seen:
+        """The target of `step` as it is, with notes for people.
+
+        Raises Forbidden or Invalid where the step could not be done (no such resource, no right to), and Unavailable
+        if AWS does not answer.
+        """
+        ...
+
+
+class Directory(Protocol):
+    """Who belongs to which group of people."""
+
+    async def members(self, group: str) -> frozenset[str]:
+        """The principal ids of a group as it was at most a minute ago. Raises Unavailable or Forbidden."""
+        ...
+
+
 class Messenger(Protocol):
     """Chat. Each method raises Unavailable (may be repeated) or Forbidden / Invalid (may not)."""
 
@@ -268,6 +288,10 @@ class Messenger(Protocol):
 
     async def update(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> None:
         """Replace the message."""
+        ...
+
+    async def reply(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> Card:
+        """Post below a message that can be updated, and answer where it lies."""
         ...
 
 

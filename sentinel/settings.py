@@ -16,6 +16,9 @@ from sentinel.settings_executor import REGION, AllowRule, AwsAccount, FreezeEntr
 from sentinel.telemetry.series import DEFAULT_SERVICE_LABELS
 from sentinel.telemetry.sns import TOPIC_ARN
 
+# Declared elsewhere, and part of the settings all the same.
+__all__ = ["LOOPBACK_HOSTS", "Approval", "Positive", "Section", "Share"]
+
 
 class ApiKey(Section):
     """A bearer token as we keep it: its SHA-256 in hex, what it may do, and until when.

@@ -15,7 +15,7 @@ from ray.serve.context import _get_global_client
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from actors import handles, wiring
+from actors import handles, wiring, wiring_approval
 from actors.api import Events
 from sentinel import logs
 from sentinel.clock import Clock, SystemClock
@@ -96,7 +96,7 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
         token = settings.slack.bot_token
         door.router.routes.extend(
             slack_routes(
-                verify=wiring.slack_verifier(settings),
+                verify=wiring_approval.slack_verifier(settings),
                 decisions=backend.approval,
                 clock=clock,
                 api_url=settings.slack.api_url,

@@ -122,17 +122,20 @@ class Posted:
     card: Card
     blocks: tuple[Mapping[str, object], ...]
     text: str
+    below: str = ""
 
 
 class InMemoryMessenger:
     """Keeps `ports.Messenger` in lists that a test may read.
 
-    `posted` holds every message in the order of posting, each as it now stands; `updated` every update in order.
+    `posted` holds every message in the order of posting, each as it now stands; `updated` every update in order;
+    `replies` what was posted below another message, whose ts is in `below`.
     """
 
     def __init__(self, *, can_update: bool = True, channel: str = "C0MEMORY") -> None:
         self.posted: list[Posted] = []
         self.updated: list[Posted] = []
+        self.replies: list[Posted] = []
         self._can_update = can_update
         self._channel = channel
 
@@ -154,6 +157,13 @@ class InMemoryMessenger:
                 self.updated.append(self.posted[n])
                 return
         raise Invalid("card", (card.channel, card.ts), "a message that was posted here and can be updated")
+
+    async def reply(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> Card:
+        if not card.ts:
+            raise Invalid("card", (card.channel, card.ts), "a message that was posted here and can be updated")
+        below = Card(channel=card.channel, ts=f"{card.ts}{len(self.replies) + 1}")
+        self.replies.append(Posted(card=below, blocks=tuple(blocks), text=text, below=card.ts))
+        return below
 
 
 class InMemoryCheckpoints:

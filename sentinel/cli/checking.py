@@ -5,10 +5,10 @@ import re
 from rich.console import Console
 from rich.markup import escape
 
-from actors.wiring import limits
-from sentinel.remediation.actions import Values, action_named
+from actors.wiring_execution import limits
+from sentinel.remediation.actions import Values, action_named, steps_of
 from sentinel.remediation.runbooks import Runbook, is_open
-from sentinel.remediation.safety import Limits
+from sentinel.remediation.safety import Limits, refusal
 from sentinel.settings import Settings
 
 
@@ -47,16 +47,20 @@ def never_runs(runbook: Runbook, before: list[Runbook], allowed: Limits) -> str:
 
 
 def _never_allowed(action: str, params: Values, allowed: Limits) -> str:
-    if action.startswith("ec2."):
-        listed, name, setting = allowed.ec2_instances, "instance_id", "aws_ec2_instance_whitelist"
-    else:
-        listed, name, setting = allowed.ecs_clusters, "cluster", "aws_ecs_cluster_whitelist"
-    if not listed:
-        return f"executor.{setting} is empty, which allows nothing"
-    value = params[name]
-    if not is_open(value) and value not in listed:
-        return f"{value} is not in executor.{setting}"
-    desired = params.get("desired_count")
-    if isinstance(desired, int) and desired > allowed.max_desired_count:
-        return f"desired_count {desired} is above executor.max_desired_count {allowed.max_desired_count}"
+    """Why the allow-list and the bounds refuse every use of this; parameters that an alert fills in are left open."""
+    for step in steps_of(action, {**action_named(action).example, **_fixed(params)}):
+        if any(is_open(value) for value in params.values()):
+            return "" if _some_rule_may(step.action, allowed) else f"nothing allows {action}: see executor.allow"
+        if why := refusal(step, allowed):
+            return why
     return ""
+
+
+def _fixed(params: Values) -> Values:
+    return {name: value for name, value in params.items() if not is_open(value)}
+
+
+def _some_rule_may(action: str, allowed: Limits) -> bool:
+    """Whether any target of the action is allowed at all."""
+    lists = {"ec2": allowed.ec2_instances, "ecs": allowed.ecs_clusters}
+    return bool(lists.get(action.partition(".")[0])) or any(action in rule.actions for rule in allowed.allowed)

@@ -7,7 +7,7 @@ import ray
 from rich.console import Console
 from rich.markup import escape
 
-from actors import wiring
+from actors import wiring_approval, wiring_execution
 from sentinel.adapters.aws import AwsCloud
 from sentinel.adapters.qdrant import open_memory
 from sentinel.adapters.sql_journal import SqlJournalStore
@@ -69,14 +69,14 @@ def _qdrant(settings: Settings) -> str:
 
 
 def _slack(settings: Settings) -> str:
-    messenger = wiring.slack_messenger(settings)
+    messenger = wiring_approval.slack_messenger(settings)
     if messenger is None:
         return "off: plans are decided by API; set SENTINEL_SLACK_BOT_TOKEN and SENTINEL_SLACK_SIGNING_SECRET for Slack"
     return asyncio.run(messenger.check())
 
 
 def _aws(settings: Settings) -> str:
-    cloud = wiring.cloud(settings)
+    cloud = wiring_execution.cloud(settings)
     executor = settings.executor
     dry = ", dry run: nothing is sent" if executor.dry_run else ""
     allowed = len(executor.aws_ec2_instance_whitelist) + len(executor.aws_ecs_cluster_whitelist)
@@ -87,7 +87,7 @@ def _aws(settings: Settings) -> str:
 
 def _runbooks(settings: Settings) -> str:
     runbooks = [entry.runbook for entry in settings.runbooks]
-    allowed = wiring.limits(settings)
+    allowed = wiring_execution.limits(settings)
     dead = [each.name for index, each in enumerate(runbooks) if never_runs(each, runbooks[:index], allowed)]
     return f"{len(runbooks)} runbooks" + (f"; can never run: {', '.join(dead)} (see `sentinel check`)" if dead else "")
 

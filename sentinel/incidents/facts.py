@@ -324,44 +324,11 @@ class PlanRollbackFailed(PlanFact):
     reason: str
 
 
+# Every fact of this file that has a name of its own.
 FACTS: Mapping[str, type[Fact]] = {
-    fact.kind: fact
-    for fact in (
-        IncidentOpened,
-        AlertRaised,
-        AlertCleared,
-        DuplicateFolded,
-        CardPosted,
-        NotePosted,
-        IncidentAcknowledged,
-        IncidentEscalated,
-        IncidentResolved,
-        PlanProposed,
-        ApprovalRequested,
-        ApprovalReminded,
-        VerdictGiven,
-        PlanApproved,
-        PlanRejected,
-        PlanExpired,
-        PlanCancelled,
-        PlanHeld,
-        ExecutionStarted,
-        ExecutionResumed,
-        StepStarted,
-        StepResent,
-        StepSucceeded,
-        StepFailed,
-        StepUnknown,
-        VerificationStarted,
-        PlanSucceeded,
-        RollbackStarted,
-        UndoStarted,
-        UndoResent,
-        UndoSucceeded,
-        UndoFailed,
-        PlanRolledBack,
-        PlanRollbackFailed,
-    )
+    each.kind: each
+    for each in tuple(globals().values())
+    if isinstance(each, type) and issubclass(each, Fact) and each.kind != Fact.kind
 }
 
 

@@ -62,14 +62,7 @@ class PlanState(StrEnum):
 
 
 LIVE_PLAN_STATES = frozenset(
-    {
-        PlanState.PROPOSED,
-        PlanState.AWAITING_APPROVAL,
-        PlanState.APPROVED,
-        PlanState.EXECUTING,
-        PlanState.VERIFYING,
-        PlanState.ROLLING_BACK,
-    }
+    map(PlanState, ("proposed", "awaiting_approval", "approved", "executing", "verifying", "rolling_back"))
 )
 
 

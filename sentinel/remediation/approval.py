@@ -10,8 +10,32 @@ from sentinel.clock import iso
 from sentinel.incidents.nouns import Incident, PlanRecord, PlanState, Principal, Verdict
 from sentinel.remediation.approval_policy import ApprovalPolicy, Members, Terms, frozen, may_approve, terms_of
 from sentinel.remediation.planner import digest_of
+from sentinel.remediation.sealing import CARD, modal_for, value_fits
 
+NOT_ON_RECORD = "this message was not on record, and now it is: review the plan and click again"
 NO_GROUPS: Members = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """How a word came to us. `method` and `evidence` tell how its principal was authenticated.
+
+    `request` is the id of the signed request, empty where none was signed. A word from Slack also says where the plan
+    was shown (`audience`, see `sealing`; `channel` and `ts` of the message) and repeats the button's `mac`.
+    """
+
+    method: str
+    evidence: str
+    request: str = ""
+    audience: str = ""
+    channel: str = ""
+    ts: str = ""
+    mac: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Where the plan was seen, for the audit."""
+        return f"{self.channel}/{self.ts}" if self.ts else self.audience
 
 
 class Standing(StrEnum):
@@ -72,6 +96,20 @@ def refusal(
         return why
     if any(verdict.principal.id == principal.id for verdict in record.verdicts):
         return f"{principal.name} has already approved; {judge(record, record.verdicts, now_ms).reason}"
+    return ""
+
+
+def unproven(came: Provenance, plan_id: str, digest: str, principal: Principal, incident: Incident, key: bytes) -> str:
+    """Why a word from Slack is not about something that Sentinel showed; empty if it is, or came by another door."""
+    if principal.via != "slack":
+        return ""
+    user = principal.id.rpartition("/")[2]
+    if came.audience not in (CARD, modal_for(user)) or not value_fits(key, plan_id, digest, came.audience, came.mac):
+        return "this button was not made by Sentinel, or by one with another key: review the plan again"
+    on_record = {(card.channel, card.ts) for card in incident.cards if card.ts}
+    # Where cards cannot be updated (a webhook), Slack never told where they lie.
+    if came.audience == CARD and on_record and (came.channel, came.ts) not in on_record:
+        return NOT_ON_RECORD
     return ""
 
 
