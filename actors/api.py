@@ -11,6 +11,7 @@ from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
 from sentinel.ports import DeadLetter, Located, Pending, Standing
 from sentinel.remediation.approval import Provenance
+from sentinel.remediation.switch import Switch
 from sentinel.telemetry.events import Event
 
 
@@ -40,6 +41,10 @@ class Journal(Protocol):
     async def follow(self, after: int, timeout_s: float) -> Followed: ...
 
     async def audit(self) -> list[Break]: ...
+
+    async def kill_switch(self) -> Switch: ...
+
+    async def turn_kill_switch(self, stopped: bool, principal: Principal, reason: str, at_ms: int) -> Switch: ...
 
     async def records(self, after: int, limit: int) -> list[Located]: ...
 

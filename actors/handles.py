@@ -17,6 +17,7 @@ from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
 from sentinel.ports import DeadLetter, Located, Pending, Standing
 from sentinel.remediation.approval import Provenance
+from sentinel.remediation.switch import Switch
 from sentinel.telemetry.events import Event
 from sentinel.telemetry.series import partition_of
 
@@ -123,6 +124,14 @@ class JournalHandle(_Handle):
     async def records(self, after: int, limit: int) -> list[Located]:
         records: list[Located] = await self.call("records", after, limit)
         return records
+
+    async def kill_switch(self) -> Switch:
+        switch: Switch = await self.call("kill_switch")
+        return switch
+
+    async def turn_kill_switch(self, stopped: bool, principal: Principal, reason: str, at_ms: int) -> Switch:
+        switch: Switch = await self.call("turn_kill_switch", stopped, principal, reason, at_ms)
+        return switch
 
     async def receive(self, events: Sequence[Event], received_at_ms: int) -> list[bool]:
         new: list[bool] = await self.call("receive", tuple(events), received_at_ms)

@@ -29,6 +29,7 @@ from serve_apps.auth import check_exposure
 from serve_apps.events import event_routes
 from serve_apps.ingest import Telemetry
 from serve_apps.intake import Intake
+from serve_apps.kill_switch import switch_router
 from serve_apps.lanes import Scorer
 from serve_apps.metrics import Meter
 from serve_apps.slack import slack_routes
@@ -54,7 +55,8 @@ def on_ray(settings: Settings) -> Behind:
     correlation, detectors = handles.CorrelationHandle(namespace), wiring.detectors(settings)
 
     async def notes() -> list[str]:
-        found = [await correlation.memory_state()]
+        switch = await journal.kill_switch()
+        found = [await correlation.memory_state(), f"the kill switch is on: {switch.why}" if switch.stopped else ""]
         if settings.executor.dry_run:
             found.append("executor.dry_run is on: approved plans are rehearsed, nothing is sent to AWS")
         if not settings.approval.approvers:
@@ -87,6 +89,7 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
     backend, events, clock, meter = behind.backend, behind.events, behind.clock, Meter()
     door = Application(title="Sentinel", version="0.1.0", description=_DESCRIPTION)
     door.include_router(build_router(settings, backend, clock))
+    door.include_router(switch_router(settings, backend.journal, clock))
     detection = settings.detection
     interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series, detection.actors)
     door.router.routes.extend(Telemetry(settings, Intake(behind.scorer, interner, meter), clock).routes())

@@ -67,6 +67,23 @@ class IncidentDetail(BaseModel):
     timeline: list[TimelineEntry]
 
 
+class SwitchTurn(BaseModel):
+    """What the kill switch shall be, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+    stopped: bool
+    reason: Annotated[str, Field(max_length=1000)] = ""
+
+
+class SwitchState(BaseModel):
+    """The kill switch: whether nothing is sent, and who said so last, when and why."""
+
+    stopped: bool
+    reason: str
+    principal: Principal | None
+    at: str | None
+
+
 class AuditReport(BaseModel):
     """Whether every hash chain holds."""
 

@@ -176,6 +176,21 @@ def actions(name: Annotated[str, typer.Argument(help="Show this one whole.")] = 
     catalog.run(console, name)
 
 
+@app.command(name="kill-switch")
+def kill_switch(
+    stop: Annotated[
+        bool | None, typer.Option("--stop/--resume", help="Stop everything not yet sent, or resume.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the audit.")] = "",
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Show the kill switch or turn it: who may approve may stop, resuming takes the scope admin."""
+    from sentinel.cli import kill_switch as command  # noqa: PLC0415 keeps --help quick
+
+    command.run(_client(api_url, key), console, stop=stop, reason=reason)
+
+
 @app.command()
 def check() -> None:
     """Check the settings and print what they come to, secrets left out."""
