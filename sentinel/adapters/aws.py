@@ -130,10 +130,10 @@ class AwsCloud:
         call, place = self._asked(step)
         doing = f"rehearse {step.action} on {step.target}"
         text = shown(call, step, StepKey("rehearsal"))
-        if not call.can_rehearse:
-            return text
         with classified(doing, effect=False):
             client = self._look_client(call, place, doing)
+            if not call.can_rehearse:
+                return text
             try:
                 getattr(client, call.method)(**call.request(step, StepKey("rehearsal")), DryRun=True)
             except ClientError as error:
