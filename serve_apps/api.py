@@ -16,6 +16,7 @@ from sentinel.clock import Clock
 from sentinel.errors import Conflict, NotFound, SentinelError
 from sentinel.ids import IncidentId, incident_of_plan
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
+from sentinel.remediation.approval import Provenance
 from sentinel.settings import Settings
 from serve_apps import schemas
 from serve_apps.auth import Scope, authenticate
@@ -141,8 +142,8 @@ def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRoute
         if verb == "cancel" or verb == "abort":
             answer = await backend.approval.withdraw(plan_id, body.digest, verb, principal, body.reason)
         else:
-            evidence = f"HTTP API as {principal.id}"
-            answer = await backend.approval.decide(plan_id, body.digest, verb, principal, body.reason, evidence)
+            came = Provenance(method="API key" if settings.api.keys else "this machine", evidence=_evidence(principal))
+            answer = await backend.approval.decide(plan_id, body.digest, verb, principal, body.reason, came)
             incident = await backend.journal.incident(incident_of_plan(plan_id))
             if not _counted(incident, plan_id, body.digest, verb, principal):
                 raise Conflict(answer)
@@ -172,6 +173,10 @@ def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRoute
         return report
 
     return router
+
+
+def _evidence(principal: Principal) -> str:
+    return f"HTTP API as {principal.id}"
 
 
 def _counted(incident: Incident | None, plan_id: str, digest: str, decision: str, principal: Principal) -> bool:

@@ -32,6 +32,7 @@ from serve_apps.intake import Intake
 from serve_apps.lanes import Scorer
 from serve_apps.metrics import Meter
 from serve_apps.slack import slack_routes
+from serve_apps.slack_people import web_client
 
 APP_NAME = "sentinel"
 _DESCRIPTION = "Telemetry in, incidents out, and plans that run only when people agree."
@@ -57,8 +58,10 @@ def on_ray(settings: Settings) -> Behind:
         found = [await correlation.memory_state()]
         if settings.executor.dry_run:
             found.append("executor.dry_run is on: approved plans are rehearsed, nothing is sent to AWS")
-        if not settings.approval.approvers:
+        if settings.approval.policy.open_to_all:
             found.append("approval.approvers is empty: every verified principal may approve")
+        if settings.approval.auto.enabled:
+            found.append("approval.auto is enabled: rules may approve plans that can be undone, with no person asked")
         if settings.slack.active and not settings.slack.bot_token and not settings.approval.approvers:
             found.append(
                 "with only a webhook Slack does not say who is a guest: name who may approve in approval.approvers"
@@ -98,9 +101,10 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
             slack_routes(
                 verify=wiring_approval.slack_verifier(settings),
                 decisions=backend.approval,
+                incidents=backend.journal,
+                views=wiring_approval.slack_views(),
                 clock=clock,
-                api_url=settings.slack.api_url,
-                bot_token=token.get_secret_value() if token else "",
+                client=web_client(token.get_secret_value(), settings.slack.api_url) if token else None,
                 team_id=settings.slack.team_id,
             )
         )

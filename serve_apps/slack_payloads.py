@@ -15,7 +15,12 @@ from sentinel.ids import incident_of_plan
 
 FORM = "application/x-www-form-urlencoded"
 Press = Literal[
-    "sentinel_approve", "sentinel_reject", "sentinel_narrow", "sentinel_cancel", "sentinel_abort", "sentinel_acknowledge"
+    "sentinel_approve",
+    "sentinel_reject",
+    "sentinel_narrow",
+    "sentinel_cancel",
+    "sentinel_abort",
+    "sentinel_acknowledge",
 ]
 CARD = "card"
 
@@ -241,14 +246,14 @@ def _command(form: list[tuple[str, str]]) -> tuple[Interaction, dict[str, object
 def _pressed(payload: _Actions) -> Pressed:
     action = payload.actions[0]
     where = "payload.actions[0].value"
-    place = {"channel": payload.channel.id, "ts": payload.container.message_ts}
+    channel, ts = payload.channel.id, payload.container.message_ts
     if action.action_id == "sentinel_acknowledge":
         whole: _IncidentValue = _decode(action.value, _IncidentValue, where)
-        about = About(incident=whole.incident, mac=whole.mac, **place)
+        about = About(incident=whole.incident, mac=whole.mac, channel=channel, ts=ts)
     else:
         value: _PlanValue = _decode(action.value, _PlanValue, where)
         incident_of_plan(value.plan)
-        about = About(plan=value.plan, digest=value.digest, mac=value.mac, **place)
+        about = About(plan=value.plan, digest=value.digest, mac=value.mac, channel=channel, ts=ts)
     person = _person(payload.user, payload.team)
     return Pressed(person=person, action=action.action_id, about=about, trigger=payload.trigger_id)
 

@@ -103,8 +103,7 @@ def buttons(incident: Incident, record: PlanRecord | None, desk: Desk) -> list[B
         plan, value = record.plan, desk.value(record.plan)
         match record.state:
             case PlanState.AWAITING_APPROVAL:
-                _, whole = _steps(record)
-                row += [_approve(plan, value)] if whole else []
+                row += [_approve(plan, value)] if shown_whole(record) else []
                 row.append(button(REJECT, "Reject", value, style="danger"))
                 row += [button(NARROW, "Edit", value)] if narrowable(plan) else []
             case PlanState.APPROVED:
@@ -137,6 +136,11 @@ def narrowable(plan: Plan) -> list[tuple[int, str, int, int]]:
 def step_texts(record: PlanRecord) -> list[str]:
     """The steps, packed into as few sections as hold them."""
     return _steps(record)[0]
+
+
+def shown_whole(record: PlanRecord) -> bool:
+    """Whether people see every step of it unchanged."""
+    return _steps(record)[1]
 
 
 def _approve(plan: Plan, value: str) -> Block:

@@ -247,7 +247,7 @@ async def test_the_double_speaks_forms_and_refuses_in_slacks_way(slack: Slack) -
 
         assert await call("auth.test") == {"ok": False, "error": "not_authed"}
         assert (await call("auth.test", token=TOKEN))["ok"] is True
-        assert (await call("chat.delete", token=TOKEN))["error"] == "unknown_method"
+        assert (await call("chat.scheduleMessage", token=TOKEN))["error"] == "unknown_method"
         posted = await call("chat.postMessage", token=TOKEN, channel="sentinel", text="hello", blocks="[]")
         assert posted["ok"] is True
         assert (await call("chat.postMessage", token=TOKEN, channel="sentinel", blocks="{"))[
