@@ -215,7 +215,8 @@ def parse(headers: Mapping[str, str], body: bytes) -> tuple[Interaction, dict[st
         raise Invalid("body", f"{len(payloads)} fields named payload", "one field named payload, or a command")
     payload: _Actions | _Submission = _decode(payloads[0], _Actions | _Submission, "payload")
     if isinstance(payload, _Submission):
-        return _submitted(payload), {"type": "view_submission", "view": {"callback_id": payload.view.callback_id}}
+        view = {"type": "modal", "callback_id": payload.view.callback_id}
+        return _submitted(payload), {"type": "view_submission", "view": view}
     return _pressed(payload), {"type": "block_actions", "actions": [{"action_id": payload.actions[0].action_id}]}
 
 
