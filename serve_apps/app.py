@@ -25,6 +25,7 @@ from sentinel.settings_loader import load
 from sentinel.telemetry.interning import Interner
 from serve_apps import errors
 from serve_apps.api import Application, Backend, build_router
+from serve_apps.audit import build_audit_router
 from serve_apps.auth import check_exposure
 from serve_apps.events import event_routes
 from serve_apps.ingest import Telemetry
@@ -90,6 +91,7 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
     backend, events, clock, meter = behind.backend, behind.events, behind.clock, Meter()
     door = Application(title="Sentinel", version="0.1.0", description=_DESCRIPTION)
     door.include_router(build_router(settings, backend, clock))
+    door.include_router(build_audit_router(settings, backend, clock))
     detection = settings.detection
     interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series, detection.actors)
     door.router.routes.extend(Telemetry(settings, Intake(behind.scorer, interner, meter), clock).routes())
