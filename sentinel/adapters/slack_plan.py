@@ -40,7 +40,6 @@ MAX_LISTED = 3
 # (slackapi/bolt-js issue 2509); these leave room for both.
 _SECTION = 2900
 _STEPS = 3500
-_STARTED = (PlanState.EXECUTING, PlanState.VERIFYING, PlanState.ROLLING_BACK)
 
 _STEP_WORDS: Mapping[StepState, str] = {
     StepState.PENDING: "",
@@ -213,7 +212,8 @@ def _terms(record: PlanRecord) -> str:
         f"The detector that raised the alarm must see the fault gone within {duration(plan.verify_within_s * 1000)}; "
         f"if it does not, {undo}."
     )
-    return text if record.state in _STARTED else f"{text}\nExpires {when(plan.expires_at_ms)}"
+    waits = record.state in (PlanState.PROPOSED, PlanState.AWAITING_APPROVAL)
+    return f"{text}\nExpires {when(plan.expires_at_ms)}" if waits else text
 
 
 def _who(record: PlanRecord, policy: ApprovalPolicy) -> str:

@@ -121,9 +121,11 @@ class SlackViews:
 
     def _entry(self, incident: Incident) -> str:
         record = incident.live_plan
-        doing = f", plan {code(record.plan.plan_id, 120)} {record.state.replace('_', ' ')}" if record else ""
         services = escape(", ".join(map(clean, incident.services)), 120)
-        return f"• *{escape(incident.title, 120)}* ({services}) {incident.state}{doing} · {code(incident.id, 60)}"
+        what = f"*{escape(incident.title, 120)}* ({services})"
+        if record is None:
+            return f"• {what} {incident.state} · {code(incident.id, 60)}"
+        return f"• {what} plan {record.state.replace('_', ' ')} · {code(record.plan.plan_id, 120)}"
 
 
 def _waits(incident: Incident) -> bool:

@@ -22,7 +22,7 @@ from sentinel.sandbox.slack import clicks
 from sentinel.sandbox.slack.clicks import Clicked
 from sentinel.sandbox.slack.faults import Fault, Faults
 from sentinel.sandbox.slack.web_api import WebApi
-from sentinel.sandbox.slack.workspace import BOT_USER, Message, User, Workspace
+from sentinel.sandbox.slack.workspace import BOT_USER, GROUP_NAMES, Message, User, Workspace
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -209,6 +209,7 @@ class SlackDouble:
                 "modals": {user: dict(modal.view) for user, modal in workspace.modals.items()},
                 "homes": workspace.homes,
                 "groups": workspace.groups,
+                "group_names": GROUP_NAMES,
                 "clicks": [asdict(clicked) for clicked in self.clicks],
             }
         )

@@ -37,6 +37,7 @@ USERS = (
 
 
 GROUPS = {"S0OPS": ("U0ANN", "U0BOB"), "S0EMPTY": ()}
+GROUP_NAMES = {"S0OPS": "ops-oncall", "S0EMPTY": "nobody"}
 TRIGGER_LIVES_MS = 3000
 
 
