@@ -17,6 +17,7 @@ from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import SENTINEL, Incident, PlanRecord, PlanState, Step
 from sentinel.remediation import stepper
 from sentinel.remediation.actions import Settled, Values, action_named
+from sentinel.remediation.binding import moved
 from sentinel.remediation.planner import digest_of
 from sentinel.remediation.safety import Limits, refusal_now
 
@@ -140,7 +141,8 @@ class ExecutionActor:
         step, plan = record.plan.steps[index], record.plan
         try:
             previous = await self._runner.observe(step)
-            refused = self._unproven(record) or refusal_now(step, previous, self._limits)
+            refused = self._unproven(record) or moved(plan, index, previous)
+            refused = refused or refusal_now(step, previous, self._limits)
         except (Forbidden, Invalid, Unavailable) as error:
             refused, previous = str(error), {}
         if refused:

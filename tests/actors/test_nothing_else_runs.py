@@ -142,6 +142,23 @@ def test_a_target_that_changed_in_any_value_is_never_touched(name: str, value: A
     assert rig.sent() == (["ecs.scale_service 4"] if same else [])
 
 
+@pytest.mark.parametrize(("name", "value"), [("desired", 3), ("deployment_id", "ecs-svc/9"), ("status", "DRAINING")])
+def test_a_target_that_changed_between_approval_and_step_is_never_touched(name: str, value: Any) -> None:
+    rig, made = asked()
+    asyncio.run(rig.approval().decide(made.plan_id, made.digest, "approve", ANN, "", clicked(made)))
+    rig.cloud.services[SERVICE][name] = value
+
+    async def run() -> str:
+        incident = await rig.incident()
+        executor = rig.execution()
+        await executor.settle(incident)
+        await asyncio.wait_for(executor.carry_out(ID, made.plan_id), 20)
+        return (await rig.incident()).state_reason
+
+    assert "changed since it was approved" in asyncio.run(run())
+    assert rig.sent() == []
+
+
 @given(st.integers(2, 5), st.booleans())
 @settings(max_examples=10, deadline=None)
 def test_under_another_policy_it_is_never_run(required: int, closed: bool) -> None:
