@@ -213,6 +213,8 @@ class ApprovalActor:
             await self._journal.append(incident.id, incident.seq, [card], SENTINEL, now_ms)
         if why:
             return why
+        if came.request and came.request in {given.request for each in incident.plans for given in each.verdicts}:
+            return "this click was counted before; nothing was done for it again"
         members = await self._proposing.members(record.plan)
         return refusal(record, digest, principal, self._proposing.policy, now_ms, decision, members)
 

@@ -14,6 +14,7 @@ from sentinel.ids import IncidentId, PlanId, StepKey
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import SENTINEL, Incident, PlanRecord, PlanState, Step, StepState
 from sentinel.remediation.actions import Settled, Values, action_named
+from sentinel.remediation.binding import moved
 from sentinel.remediation.safety import Limits, is_rehearsed, refusal_now
 
 _SEND_TRIES = 4
@@ -77,7 +78,8 @@ class StepWork:
         try:
             seen = await self._runner.look(step)
             previous = dict(seen.values)
-            refused = self._prove(record) or refusal_now(step, previous, self._limits, seen.tags)
+            refused = self._prove(record) or moved(plan, index, previous)
+            refused = refused or refusal_now(step, previous, self._limits, seen.tags)
             if not refused and (plan.dry_run or is_rehearsed(step, self._limits)):
                 rehearsal = await self._runner.rehearse(step)
         except (Forbidden, Invalid, Unavailable) as error:

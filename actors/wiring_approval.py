@@ -17,6 +17,7 @@ from sentinel.adapters.slack_card import card
 from sentinel.adapters.slack_directory import SlackDirectory
 from sentinel.adapters.slack_signature import verify
 from sentinel.adapters.slack_thread import narrate
+from sentinel.adapters.slack_views import SlackViews
 from sentinel.clock import Clock
 from sentinel.ports import Cloud, Preflight
 from sentinel.remediation.planner import PlanPolicy
@@ -64,6 +65,11 @@ def approval_actor(
         clock=clock,
     )
     ApprovalActor.__init__(actor, journal=journal, cards=cards, proposing=proposing, key=key, clock=clock)
+
+
+def slack_views() -> SlackViews:
+    """What the Slack door shows besides cards."""
+    return SlackViews()
 
 
 def value_key(settings: Settings) -> bytes:

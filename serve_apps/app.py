@@ -25,6 +25,7 @@ from sentinel.settings_loader import load
 from sentinel.telemetry.interning import Interner
 from serve_apps import errors
 from serve_apps.api import Application, Backend, build_router
+from serve_apps.audit import build_audit_router
 from serve_apps.auth import check_exposure
 from serve_apps.events import event_routes
 from serve_apps.ingest import Telemetry
@@ -33,6 +34,7 @@ from serve_apps.kill_switch import switch_router
 from serve_apps.lanes import Scorer
 from serve_apps.metrics import Meter
 from serve_apps.slack import slack_routes
+from serve_apps.slack_people import web_client
 
 APP_NAME = "sentinel"
 _DESCRIPTION = "Telemetry in, incidents out, and plans that run only when people agree."
@@ -59,8 +61,10 @@ def on_ray(settings: Settings) -> Behind:
         found = [await correlation.memory_state(), f"the kill switch is on: {switch.why}" if switch.stopped else ""]
         if settings.executor.dry_run:
             found.append("executor.dry_run is on: approved plans are rehearsed, nothing is sent to AWS")
-        if not settings.approval.approvers:
+        if settings.approval.policy.open_to_all:
             found.append("approval.approvers is empty: every verified principal may approve")
+        if settings.approval.auto.enabled:
+            found.append("approval.auto is enabled: rules may approve plans that can be undone, with no person asked")
         if settings.slack.active and not settings.slack.bot_token and not settings.approval.approvers:
             found.append(
                 "with only a webhook Slack does not say who is a guest: name who may approve in approval.approvers"
@@ -90,6 +94,7 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
     door = Application(title="Sentinel", version="0.1.0", description=_DESCRIPTION)
     door.include_router(build_router(settings, backend, clock))
     door.include_router(switch_router(settings, backend.journal, clock))
+    door.include_router(build_audit_router(settings, backend, clock))
     detection = settings.detection
     interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series, detection.actors)
     door.router.routes.extend(Telemetry(settings, Intake(behind.scorer, interner, meter), clock).routes())
@@ -101,9 +106,10 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
             slack_routes(
                 verify=wiring_approval.slack_verifier(settings),
                 decisions=backend.approval,
+                incidents=backend.journal,
+                views=wiring_approval.slack_views(),
                 clock=clock,
-                api_url=settings.slack.api_url,
-                bot_token=token.get_secret_value() if token else "",
+                client=web_client(token.get_secret_value(), settings.slack.api_url) if token else None,
                 team_id=settings.slack.team_id,
             )
         )

@@ -215,7 +215,8 @@ def parse(headers: Mapping[str, str], body: bytes) -> tuple[Interaction, dict[st
         raise Invalid("body", f"{len(payloads)} fields named payload", "one field named payload, or a command")
     payload: _Actions | _Submission = _decode(payloads[0], _Actions | _Submission, "payload")
     if isinstance(payload, _Submission):
-        return _submitted(payload), {"type": "view_submission", "view": {"callback_id": payload.view.callback_id}}
+        view = {"type": "modal", "callback_id": payload.view.callback_id}
+        return _submitted(payload), {"type": "view_submission", "view": view}
     return _pressed(payload), {"type": "block_actions", "actions": [{"action_id": payload.actions[0].action_id}]}
 
 
@@ -246,14 +247,14 @@ def _command(form: list[tuple[str, str]]) -> tuple[Interaction, dict[str, object
 def _pressed(payload: _Actions) -> Pressed:
     action = payload.actions[0]
     where = "payload.actions[0].value"
-    place = {"channel": payload.channel.id, "ts": payload.container.message_ts}
+    channel, ts = payload.channel.id, payload.container.message_ts
     if action.action_id == "sentinel_acknowledge":
         whole: _IncidentValue = _decode(action.value, _IncidentValue, where)
-        about = About(incident=whole.incident, mac=whole.mac, **place)
+        about = About(incident=whole.incident, mac=whole.mac, channel=channel, ts=ts)
     else:
         value: _PlanValue = _decode(action.value, _PlanValue, where)
         incident_of_plan(value.plan)
-        about = About(plan=value.plan, digest=value.digest, mac=value.mac, **place)
+        about = About(plan=value.plan, digest=value.digest, mac=value.mac, channel=channel, ts=ts)
     person = _person(payload.user, payload.team)
     return Pressed(person=person, action=action.action_id, about=about, trigger=payload.trigger_id)
 

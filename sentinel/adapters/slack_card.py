@@ -36,6 +36,7 @@ from sentinel.remediation.approval_policy import ApprovalPolicy
 __all__ = ["ABORT", "ACKNOWLEDGE", "APPROVE", "CANCEL", "NARROW", "REJECT", "Block", "Desk", "card"]
 
 MAX_ALERTS = 6
+_TOGETHER_MS = 120_000
 _PLAN_WORDS: Mapping[PlanState, str] = {
     PlanState.PROPOSED: "A plan is being checked",
     PlanState.AWAITING_APPROVAL: "Waiting for approval",
@@ -68,7 +69,11 @@ def card(
     ]
     if mark := _mark(incident, record):
         blocks.append(section(mark))
-    blocks.append(section(lines("Evidence", _evidence(incident.alerts), most=MAX_ALERTS, limit=1700)))
+    blocks.append(section(lines("Evidence", _evidence(incident), most=MAX_ALERTS, limit=1700)))
+    # The question comes before the background: on a phone, what follows is below the fold.
+    if record:
+        blocks += plan_blocks(incident, record, desk)
+    blocks += buttons(incident, record, desk)
     if incident.suspects:
         blocks.append(section(lines("Suspects", _ranked(incident.suspects), most=MAX_LISTED, limit=700)))
     if incident.changes:
@@ -78,9 +83,6 @@ def card(
         past = [f"• {escape(incident.memory_note, 400)}"]
     if past:
         blocks.append(section(lines("Seen before", past, most=MAX_LISTED, limit=900)))
-    if record:
-        blocks += plan_blocks(incident, record, desk)
-    blocks += buttons(incident, record, desk)
     blocks.append(context(_footer(incident, record, public_url)))
     return blocks, _notification(incident, record)
 
@@ -91,7 +93,7 @@ def _mark(incident: Incident, record: PlanRecord | None) -> str:
         return ""
     rule = next((verdict for verdict in record.verdicts if verdict.principal.via == "rule"), None)
     if rule:
-        return f"*AUTO-APPROVED by {escape(rule.principal.name, 80)}: no person has looked at this plan.*"
+        return f"⚠ *AUTO-APPROVED by {escape(rule.principal.name, 80)}: no person has looked at this plan.*"
     before = incident.plans[-2] if len(incident.plans) > 1 and incident.plans[-1] is record else None
     if before and before.state is PlanState.CANCELLED and record.state is PlanState.AWAITING_APPROVAL:
         return f"*Review this plan again, it is a new one:* {escape(before.ended_reason, 300)}"
@@ -155,23 +157,26 @@ def _notification(incident: Incident, record: PlanRecord | None) -> str:
     return f"{_urgency(incident)}: {title} ({services}). {_headline(incident, record)}."
 
 
-def _evidence(alerts: Sequence[Alert]) -> list[str]:
-    worst_first = sorted(alerts, key=lambda alert: (not alert.open, -alert.severity.rank, -alert.score))
-    return [_alert(alert) for alert in worst_first] or ["no alert"]
+def _evidence(incident: Incident) -> list[str]:
+    worst_first = sorted(incident.alerts, key=lambda alert: (not alert.open, -alert.severity.rank, -alert.score))
+    return [_alert(alert, incident.opened_at_ms) for alert in worst_first] or ["no alert"]
 
 
-def _alert(alert: Alert) -> str:
+def _alert(alert: Alert, opened_at_ms: int) -> str:
+    # Most begin with the incident, and its own line says when that was.
+    apart = abs(alert.started_at_ms - opened_at_ms) >= _TOGETHER_MS
+    since = f", since {when(alert.started_at_ms)}" if apart else ""
     until = "" if alert.ended_at_ms is None else f", back to normal {when(alert.ended_at_ms)}"
     if alert.value is None or alert.expected_low is None or alert.expected_high is None:
         note = f": {escape(alert.note, 160)}" if alert.note else ""
         return (
-            f"• {code(alert.metric, 80)} of {escape(alert.service, 60)} fires in {escape(alert.origin, 40)}, "
-            f"since {when(alert.started_at_ms)}{until}{note}"
+            f"• {code(alert.metric, 80)} of {escape(alert.service, 60)} fires in {escape(alert.origin, 40)}"
+            f"{since}{until}{note}"
         )
     band = f"expected {number(alert.expected_low)} to {number(alert.expected_high)}"
     return (
         f"• {code(alert.metric, 80)} of {escape(alert.service, 60)} went {alert.direction.value} to "
-        f"*{number(alert.value)}*, {band}, since {when(alert.started_at_ms)}{until}"
+        f"*{number(alert.value)}*, {band}{since}{until}"
     )
 
 

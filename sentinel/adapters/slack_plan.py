@@ -40,7 +40,6 @@ MAX_LISTED = 3
 # (slackapi/bolt-js issue 2509); these leave room for both.
 _SECTION = 2900
 _STEPS = 3500
-_STARTED = (PlanState.EXECUTING, PlanState.VERIFYING, PlanState.ROLLING_BACK)
 
 _STEP_WORDS: Mapping[StepState, str] = {
     StepState.PENDING: "",
@@ -103,8 +102,7 @@ def buttons(incident: Incident, record: PlanRecord | None, desk: Desk) -> list[B
         plan, value = record.plan, desk.value(record.plan)
         match record.state:
             case PlanState.AWAITING_APPROVAL:
-                _, whole = _steps(record)
-                row += [_approve(plan, value)] if whole else []
+                row += [_approve(plan, value)] if shown_whole(record) else []
                 row.append(button(REJECT, "Reject", value, style="danger"))
                 row += [button(NARROW, "Edit", value)] if narrowable(plan) else []
             case PlanState.APPROVED:
@@ -137,6 +135,11 @@ def narrowable(plan: Plan) -> list[tuple[int, str, int, int]]:
 def step_texts(record: PlanRecord) -> list[str]:
     """The steps, packed into as few sections as hold them."""
     return _steps(record)[0]
+
+
+def shown_whole(record: PlanRecord) -> bool:
+    """Whether people see every step of it unchanged."""
+    return _steps(record)[1]
 
 
 def _approve(plan: Plan, value: str) -> Block:
@@ -209,7 +212,8 @@ def _terms(record: PlanRecord) -> str:
         f"The detector that raised the alarm must see the fault gone within {duration(plan.verify_within_s * 1000)}; "
         f"if it does not, {undo}."
     )
-    return text if record.state in _STARTED else f"{text}\nExpires {when(plan.expires_at_ms)}"
+    waits = record.state in (PlanState.PROPOSED, PlanState.AWAITING_APPROVAL)
+    return f"{text}\nExpires {when(plan.expires_at_ms)}" if waits else text
 
 
 def _who(record: PlanRecord, policy: ApprovalPolicy) -> str:

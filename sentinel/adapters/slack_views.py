@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sentinel.adapters.slack_blocks import Block, context, plain_text, section
-from sentinel.adapters.slack_plan import APPROVE, NARROW, REJECT, Desk, narrowable, step_texts
-from sentinel.adapters.slack_text import clean, code, escape, lines, when, width
+from sentinel.adapters.slack_plan import APPROVE, NARROW, REJECT, narrowable, shown_whole, step_texts
+from sentinel.adapters.slack_text import clean, code, escape, lines, when
 from sentinel.incidents.nouns import Incident, IncidentState, PlanRecord, PlanState
 
 _MOST_LISTED = 15
@@ -18,9 +18,9 @@ HELP = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlackViews:
-    """The views of one Sentinel. Each answers with what Slack's API takes as `view`, or with blocks."""
+    """Each answers with what Slack's API takes as `view`, or with blocks."""
 
-    desk: Desk
+    help: str = HELP
 
     def reject_modal(self, plan_id: str, metadata: str) -> Block:
         """Asks why a plan is rejected; the reason may be left out."""
@@ -40,6 +40,14 @@ class SlackViews:
         }
         blocks = [section(f"Nothing of {code(plan_id, 120)} will run."), field]
         return _modal(REJECT, "Reject the plan", "Reject", blocks, metadata)
+
+    def narrowing(self, record: PlanRecord) -> tuple[int, str, int, int] | None:
+        """What the Edit button is about: step, parameter, lowest and highest value."""
+        return next(iter(narrowable(record.plan)), None)
+
+    def whole(self, record: PlanRecord) -> bool:
+        """Whether the plan can be shown whole, without which nobody approves it here."""
+        return shown_whole(record)
 
     def narrow_modal(self, record: PlanRecord, metadata: str, index: int, name: str, low: int, high: int) -> Block:
         """Asks for a smaller step than the plan takes."""
@@ -65,12 +73,11 @@ class SlackViews:
     def plan_modal(self, incident: Incident, record: PlanRecord, metadata: str) -> Block:
         """A plan to read and approve."""
         plan = record.plan
+        digest = f"digest {code(plan.digest[:12], 20)}"
         blocks = [
             section(f"*{escape(incident.title, 300)}*\n{escape(plan.reason, 400)}"),
             *map(section, step_texts(record)),
-            context(
-                f"{escape(plan.plan_id, 120)} · digest {code(plan.digest[:12], 20)} · expires {when(plan.expires_at_ms)}"
-            ),
+            context(f"{escape(plan.plan_id, 120)} · {digest} · expires {when(plan.expires_at_ms)}"),
         ]
         return _modal(APPROVE, "Approve this plan?", "Approve", blocks, metadata)
 
@@ -88,6 +95,18 @@ class SlackViews:
         entries = [self._entry(each) for each in unresolved]
         return [head, section(lines("Now", entries, most=_MOST_LISTED, limit=2900))]
 
+    def summary(self, incident: Incident) -> list[Block]:
+        """One incident in short, without buttons: those are on its card."""
+        text = f"*{escape(incident.title, 200)}*\n{self._entry(incident)}"
+        if incident.state_reason:
+            text += f"\n{escape(incident.state_reason, 400)}"
+        blocks = [section(text)]
+        if incident.plans:
+            record = incident.plans[-1]
+            said = f"Plan {code(record.plan.plan_id, 120)}, digest {code(record.plan.digest[:12], 20)}: {record.state}"
+            blocks += [section(said), *map(section, step_texts(record))]
+        return blocks
+
     def status(self, incidents: Sequence[Incident]) -> list[Block]:
         """What goes on, in a few lines."""
         count = {state: sum(each.state is state for each in incidents) for state in IncidentState}
@@ -102,22 +121,11 @@ class SlackViews:
 
     def _entry(self, incident: Incident) -> str:
         record = incident.live_plan
-        doing = f", plan {code(record.plan.plan_id, 120)} {record.state.replace('_', ' ')}" if record else ""
         services = escape(", ".join(map(clean, incident.services)), 120)
-        return f"• *{escape(incident.title, 120)}* ({services}) {incident.state}{doing} · {code(incident.id, 60)}"
-
-
-def modal_fits(view: Block) -> bool:
-    """Whether a modal is within Slack's limits: a plan too long for it is read elsewhere."""
-    blocks = view["blocks"]
-    assert isinstance(blocks, list)
-    texts = [str(block.get("text", {}).get("text", "")) for block in blocks if block["type"] == "section"]
-    return len(blocks) <= 100 and all(width(text) <= 3000 for text in texts)
-
-
-def first_narrowing(record: PlanRecord) -> tuple[int, str, int, int] | None:
-    """The parameter that the Edit button is about: step, name, lowest and highest value."""
-    return next(iter(narrowable(record.plan)), None)
+        what = f"*{escape(incident.title, 120)}* ({services})"
+        if record is None:
+            return f"• {what} {incident.state} · {code(incident.id, 60)}"
+        return f"• {what} plan {record.state.replace('_', ' ')} · {code(record.plan.plan_id, 120)}"
 
 
 def _waits(incident: Incident) -> bool:

@@ -10,6 +10,7 @@ from sentinel.remediation.actions import Values, action_named, steps_of
 from sentinel.remediation.runbooks import Runbook, is_open
 from sentinel.remediation.safety import Limits, refusal
 from sentinel.settings import Settings
+from sentinel.settings_approval import never_fits
 
 
 def run(settings: Settings, console: Console) -> None:
@@ -18,6 +19,8 @@ def run(settings: Settings, console: Console) -> None:
         # The store's URL may carry a password; every other secret hides itself.
         text = re.sub(r"(://[^:/@'\s]+):[^@'\s]+@", r"\1:***@", str(section))
         console.print(f"[bold]{name}[/bold] {escape(text)}")
+    for line in approval_lines(settings):
+        console.print(escape(line))
     runbooks = [entry.runbook for entry in settings.runbooks]
     allowed = limits(settings)
     dead = 0
@@ -26,6 +29,30 @@ def run(settings: Settings, console: Console) -> None:
         dead += bool(why)
         console.print(f"runbook {runbook.name}: " + (f"[red]can never run[/red]: {escape(why)}" if why else "ok"))
     console.print(f"settings are well-formed; {len(runbooks)} runbooks, {dead} of them dead")
+
+
+def approval_lines(settings: Settings) -> list[str]:
+    """What people should know of who may approve: rules that never fit, names of nobody, doors that stand open."""
+    approval = settings.approval
+    found = [
+        f"approval rule {name}: can never fit, {other} before it does" for name, other in never_fits(approval).items()
+    ]
+    keys = {key.name for key in settings.api.keys}
+    named = {*approval.approvers, *approval.escalate_to}
+    for rule in approval.rules:
+        named |= {*(rule.approvers or ()), *(rule.escalate_to or ())}
+    for who in sorted(named):
+        if who.startswith("group:") and not settings.slack.bot_token:
+            found.append(f"approval: {who} is nobody, for without a bot token no group can be read")
+        elif ":" not in who.removeprefix("api:") and who.removeprefix("api:") not in keys:
+            found.append(f"approval: {who} is nobody, for no key in api.keys has that name")
+    if approval.policy.open_to_all:
+        found.append("approval: approvers is empty, so every verified member may approve")
+    if approval.auto.enabled:
+        rules = [rule.name for rule in approval.rules if rule.auto]
+        said = f"rules {', '.join(rules)} may approve" if rules else "on, and no rule uses it:"
+        found.append(f"approval.auto: {said} up to {approval.auto.budget} plans in {approval.auto.per_s:.0f} s")
+    return found
 
 
 def never_runs(runbook: Runbook, before: list[Runbook], allowed: Limits) -> str:

@@ -11,7 +11,7 @@ from actors import wiring_approval, wiring_execution
 from sentinel.adapters.aws import AwsCloud
 from sentinel.adapters.qdrant import open_memory
 from sentinel.adapters.sql_journal import SqlJournalStore
-from sentinel.cli.checking import never_runs
+from sentinel.cli.checking import approval_lines, never_runs
 from sentinel.cli.client import Client
 from sentinel.cli.system import require_reachable
 from sentinel.errors import SentinelError
@@ -75,6 +75,12 @@ def _slack(settings: Settings) -> str:
     return asyncio.run(messenger.check())
 
 
+def _approval(settings: Settings) -> str:
+    lines = approval_lines(settings)
+    wiring_approval.value_key(settings)
+    return "; ".join(lines) if lines else f"policy {settings.approval.policy.version}"
+
+
 def _aws(settings: Settings) -> str:
     cloud = wiring_execution.cloud(settings)
     executor = settings.executor
@@ -104,6 +110,7 @@ _CHECKS: Mapping[str, Check] = {
     "store": _store,
     "qdrant": _qdrant,
     "slack": _slack,
+    "approval": _approval,
     "aws": _aws,
     "runbooks": _runbooks,
     "ray": _ray,
@@ -113,6 +120,7 @@ _MEND: Mapping[str, str] = {
     "store": "set SENTINEL_STORE_URL to sqlite:///PATH on a local disk or postgresql+psycopg://USER@HOST/DATABASE",
     "qdrant": "end the process that is named, set SENTINEL_QDRANT_HOST to a server, or SENTINEL_QDRANT_ENABLED=false",
     "slack": "check SENTINEL_SLACK_BOT_TOKEN (xoxb-…, scopes chat:write and users:read) and SENTINEL_SLACK_CHANNEL",
+    "approval": "name who may approve in approval.approvers, or mend what is named; `sentinel check` tells more",
     "aws": "check credentials (aws sts get-caller-identity), SENTINEL_EXECUTOR_AWS_REGION and AWS_ENDPOINT_URL",
     "runbooks": "run `sentinel check`",
     "ray": "start it with `ray start --head`, and set RAY_AUTH_MODE as it has it",

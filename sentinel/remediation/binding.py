@@ -49,6 +49,18 @@ def drift(plan: Plan, targets: Sequence[Seen], policy_version: str) -> str:
     return ""
 
 
+def moved(plan: Plan, index: int, now: Mapping[str, Scalar]) -> str:
+    """Why a step's target is no longer as it was approved, for the one about to touch it; empty if it is.
+
+    What an earlier step of the plan itself did to the same target is no change by others.
+    """
+    target = plan.steps[index].target
+    if index >= len(plan.targets) or any(step.target == target for step in plan.steps[:index]):
+        return ""
+    changes = _changes(plan.targets[index].observed, now)
+    return f"{target} changed since it was approved: {', '.join(changes)}" if changes else ""
+
+
 def _changes(shown: Mapping[str, Scalar], now: Mapping[str, Scalar]) -> list[str]:
     names = sorted((shown.keys() | now.keys()) - VOLATILE)
     return [

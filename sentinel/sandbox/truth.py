@@ -53,7 +53,12 @@ class Call:
     @property
     def has_effect(self) -> bool:
         """Whether the call changes the estate."""
-        return self.operation in _EFFECTS
+        return self.operation in _EFFECTS and not self.rehearsal
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether EC2 is only asked whether it would (DryRun); it looks at rights then, and not at states."""
+        return str(self.params.get("DryRun", "")).lower() == "true"
 
 
 def call_of(headers: Mapping[str, str], body: bytes) -> Call:
@@ -116,7 +121,7 @@ class Truth:
         """The error reply to a call that AWS would refuse and moto would not, or None."""
         if refused := self._out_of_bounds(call):
             return refused
-        for target in call.targets:
+        for target in () if call.rehearsal else call.targets:
             state = self._machines.get(target, _Machine()).state(now_ms)
             if state not in _ALLOWED.get(call.operation, (state,)):
                 return _error_reply("IncorrectInstanceState", f"The instance '{target}' is {state}")

@@ -142,7 +142,7 @@ def test_the_thread_tells_the_story_in_order_and_summons_nobody() -> None:
         "approved by *Ann* (s",
         "carrying out the pla",
         "step 1 done: &lt;!ch",
-        "every step is done, ",
+        "every step is done,",
         "the plan worked: &lt",
         "*resolved*: &lt;!cha",
     ]

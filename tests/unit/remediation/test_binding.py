@@ -13,7 +13,7 @@ from sentinel.ids import plan_id
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import Plan, Scalar, Seen
 from sentinel.remediation.approval_policy import ApprovalPolicy, Demand
-from sentinel.remediation.binding import VOLATILE, allowed_range, bound, drift, narrowed, notes_on, track_record
+from sentinel.remediation.binding import VOLATILE, allowed_range, bound, drift, moved, narrowed, notes_on, track_record
 from sentinel.remediation.planner import digest_of
 from sentinel.remediation.sealing import CARD, modal_for, seal_holds, sealed, value_fits, value_mac
 from tests.unit.incidents.make import ANN, BOB, ID, T0, after, approved, opened, plan, reboot, scale, verdict
@@ -59,6 +59,16 @@ def test_another_state_is_a_drift_unless_it_moves_by_itself(name: str, value: Sc
 @pytest.mark.parametrize("observed", [{}, {**LIVE, "task_definition": "web:2"}], ids=["gone", "one more"])
 def test_a_value_that_came_or_went_is_a_drift(observed: dict[str, Scalar]) -> None:
     assert drift(BOUND, (replace(SEEN, observed=observed),), POLICY.version)
+
+
+def test_what_others_changed_since_the_approval_is_told_and_what_the_plan_itself_did_is_not() -> None:
+    assert moved(BOUND, 0, LIVE) == ""
+    assert moved(BOUND, 0, {**LIVE, "running": 0}) == ""
+    said = moved(BOUND, 0, {**LIVE, "desired": 3})
+    assert said == f"{SEEN.target} changed since it was approved: desired 2 → 3"
+    twice = bound(plan(*scale(4), *scale(5)), (SEEN, SEEN), POLICY)
+    assert moved(twice, 1, {**LIVE, "desired": 4}) == ""
+    assert moved(plan(), 0, {"desired": 9}) == "", "plans of older versions are bound to nothing here"
 
 
 def test_another_policy_or_number_of_targets_is_a_drift() -> None:
