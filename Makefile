@@ -9,12 +9,13 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run e2e test check format bench diagram iam lock clean
+.PHONY: help setup run e2e test chaos check format bench diagram iam lock clean
 
 help:
 	@echo "make run      start everything with a sandbox and play the story (MANUAL=1 waits for your click)"
 	@echo "make e2e      the same, and exit: 0 only if every step was seen"
 	@echo "make test     every test"
+	@echo "make chaos    every crash point, kills of actors, and 1,000 kills of executors (KILLS=N STORE=URL)"
 	@echo "make check    lint, format, types, layers, house rules"
 	@echo "make format   put the code in form"
 	@echo "make bench    every benchmark, into benchmarks/results/ (DATA=DIR for real data)"
@@ -41,6 +42,10 @@ e2e: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest
+
+chaos: $(READY)
+	$(BIN)/pytest tests/chaos
+	$(BIN)/python -m tests.chaos.campaign --kills $(or $(KILLS),1000) --pauses 200 $(if $(STORE),--store $(STORE))
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -74,6 +74,20 @@ class _Handle:
         """Whether the actor's loop turns."""
         return str(await self.call("ping", deadline_s=5.0))
 
+    async def end(self) -> bool:
+        """End the actor's process, hung or not; Ray starts it anew. False where there was none."""
+
+        def kill() -> bool:
+            try:
+                ray.kill(ray.get_actor(self._name, self._namespace), no_restart=False)
+            except ValueError:
+                return False
+            except RayError as error:
+                raise Unavailable(f"{self._name} cannot be ended: {type(error).__name__}") from None
+            return True
+
+        return await asyncio.to_thread(kill)
+
 
 class JournalHandle(_Handle):
     """The journal actor, as `actors.api.Journal` and `actors.api.Events`."""
@@ -266,6 +280,11 @@ class ExecutionHandle(_Handle):
 
     def __init__(self, namespace: str) -> None:
         super().__init__(EXECUTION, namespace)
+
+
+def named(name: str, namespace: str) -> _Handle:
+    """The actor of that name, to be pinged and ended."""
+    return _Handle(name, namespace)
 
 
 def create(remote_class: Any, *args: object) -> None:

@@ -1,5 +1,6 @@
 """The watchdog: finds actors whose loop stands still, which Ray does not notice, and has them started anew."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
@@ -7,7 +8,7 @@ import structlog
 from sentinel.clock import Clock
 from sentinel.errors import SentinelError
 
-MISSES = 3
+MISSES, MISSES_AT_START = 3, 15
 log = structlog.get_logger(__name__)
 
 Ask = Callable[[], Awaitable[str]]
@@ -18,16 +19,17 @@ class Watchdog:
     """Hard state: none. Soft state: how often in a row each actor did not answer.
 
     An actor that answered before and then misses MISSES pings in a row is ended; Ray starts it again, and it takes its
-    unfinished work up from the journal. One that was never heard yet may still be starting, and is left alone: so an
-    actor is ended once for each time it stood still. Ending one that was only slow costs a restart and no more, since
-    nothing is done twice after a death.
+    unfinished work up from the journal. One that was not heard yet may still be starting, and gets MISSES_AT_START: so
+    an actor is ended once for each time it stood still. Ending one that was only slow costs a restart and no more,
+    since nothing is done twice after a death.
     """
 
-    def __init__(self, watched: Mapping[str, tuple[Ask, End]], clock: Clock, *, every_s: float = 4.0) -> None:
+    def __init__(self, watched: Mapping[str, tuple[Ask, End]], clock: Clock, *, every_s: float = 2.0) -> None:
         self._watched = dict(watched)
         self._clock = clock
         self._every_s = every_s
-        self._missed: dict[str, int] = {}  # only of actors that were heard since they last started
+        self._missed = dict.fromkeys(watched, 0)
+        self._heard: set[str] = set()  # since they last started
 
     async def run(self) -> None:
         """Look at every actor again and again."""
@@ -37,18 +39,19 @@ class Watchdog:
 
     async def look(self) -> None:
         """Ask every actor once, and end those that stood still for too long."""
-        for name, (ask, end) in self._watched.items():
-            try:
-                await ask()
-            except SentinelError as error:
-                if name not in self._missed:
-                    continue
-                self._missed[name] += 1
-                log.warning("no heartbeat", actor=name, missed=self._missed[name], error=str(error))
-                if self._missed[name] >= MISSES:
-                    await self._end(name, end)
-            else:
-                self._missed[name] = 0
+        await asyncio.gather(*(self._look_at(name, ask, end) for name, (ask, end) in self._watched.items()))
+
+    async def _look_at(self, name: str, ask: Ask, end: End) -> None:
+        try:
+            await ask()
+        except SentinelError as error:
+            self._missed[name] += 1
+            log.warning("no heartbeat", actor=name, missed=self._missed[name], error=str(error))
+            if self._missed[name] >= (MISSES if name in self._heard else MISSES_AT_START):
+                await self._end(name, end)
+        else:
+            self._missed[name] = 0
+            self._heard.add(name)
 
     async def _end(self, name: str, end: End) -> None:
         try:
@@ -57,4 +60,5 @@ class Watchdog:
             log.warning("a hung actor could not be ended", actor=name, error=str(error))
             return
         log.error("a hung actor was ended and starts anew", actor=name, ended=ended)
-        del self._missed[name]
+        self._missed[name] = 0
+        self._heard.discard(name)

@@ -23,6 +23,7 @@ from actors.execution import ExecutionActor
 from actors.following import keep_running
 from actors.journal import JournalActor
 from actors.outside import OutsideEvents
+from actors.watchdog import Watchdog
 from actors.wiring_approval import approval_actor
 from actors.wiring_execution import DOUBLES_CREDENTIALS, cloud, execution_actor, limits, rules
 from sentinel import logs
@@ -152,6 +153,14 @@ def start_actors(settings: Settings) -> None:
     for index in range(settings.detection.actors):
         name = handles.detection_name(index)
         _ensure(Detection, name, settings, index, pending=settings.detection.max_pending_calls)
+
+
+def watchdog(settings: Settings, clock: Clock) -> Watchdog:
+    """What ends actors that stand still. It runs in each replica of the door, which Serve itself looks after."""
+    names = [handles.JOURNAL, handles.CORRELATION, handles.APPROVAL, handles.EXECUTION]
+    names += [handles.detection_name(index) for index in range(settings.detection.actors)]
+    each = {name: handles.named(name, settings.ray.namespace) for name in names}
+    return Watchdog({name: (handle.ping, handle.end) for name, handle in each.items()}, clock)
 
 
 def check_files(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from actors import handles, wiring, wiring_approval
 from actors.api import Events
+from actors.following import keep_running
 from sentinel import logs
 from sentinel.clock import Clock, SystemClock
 from sentinel.errors import SentinelError
@@ -138,6 +139,8 @@ class Door:
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Ray Serve asks for the ASGI application here, once the replica is made."""
+        clock = SystemClock()
+        self._watching = keep_running(wiring.watchdog(self._settings, clock).run, "watchdog", clock)
         return build_door(self._settings, on_ray(self._settings))
 
 

@@ -1,6 +1,6 @@
 """The watchdog as a plain object: whom it ends, and when."""
 
-from actors.watchdog import MISSES, Watchdog
+from actors.watchdog import MISSES, MISSES_AT_START, Watchdog
 from sentinel.clock import ManualClock
 from sentinel.errors import Unavailable
 
@@ -65,10 +65,13 @@ async def test_an_answer_in_between_starts_the_count_anew() -> None:
     assert slow.ended == 0
 
 
-async def test_one_that_was_never_heard_is_left_to_start() -> None:
+async def test_one_that_was_never_heard_is_given_more_time_to_start_and_not_for_ever() -> None:
     starting = Actor(well=False)
-    await looks(dog_of(starting=starting), 50)
+    dog = dog_of(starting=starting)
+    await looks(dog, MISSES_AT_START - 1)
     assert starting.ended == 0
+    await looks(dog, 1)
+    assert starting.ended == 1
 
 
 async def test_one_that_could_not_be_ended_is_tried_again() -> None:

@@ -20,7 +20,7 @@ from actors.journal import JournalActor
 from sentinel import crash_points
 from sentinel.adapters.sql_journal import SqlJournalStore
 from sentinel.detection.anomaly import Condition
-from sentinel.errors import Forbidden, OutcomeUnknown
+from sentinel.errors import Forbidden, OutcomeUnknown, SentinelError
 from sentinel.incidents.facts import FACTS
 from sentinel.incidents.nouns import IncidentState, Plan, PlanState, Scalar, StepState
 from sentinel.remediation.actions import CATALOG, Idempotency, steps_of
@@ -73,15 +73,20 @@ class Scenario:
     values: dict[str, Scalar] = field(default_factory=dict)
 
 
-def lost_undo(rig: Rig) -> None:
-    told: list[bool] = []
+def undo_meets(error: SentinelError) -> Callable[[Rig], None]:
+    """The first call after the detector was asked meets this error."""
 
-    def once() -> None:
-        if not told:
-            told.append(True)
-            rig.cloud.fail(OutcomeUnknown("reset"), at="before_effect")
+    def arrange(rig: Rig) -> None:
+        told: list[bool] = []
 
-    rig.book.when_asked = once
+        def once() -> None:
+            if not told:
+                told.append(True)
+                rig.cloud.fail(error, at="before_effect")
+
+        rig.book.when_asked = once
+
+    return arrange
 
 
 def meddled(rig: Rig) -> None:
@@ -104,7 +109,12 @@ SCENARIOS: dict[str, Scenario] = {
         made=plan(*scale()), arrange=lambda rig: rig.cloud.fail(OutcomeUnknown("reset"), at="before_effect")
     ),
     "absolute, undone": Scenario(made=plan(*scale(), verify_within_s=5), condition=NOT_HELPED),
-    "absolute, undo lost": Scenario(made=plan(*scale(), verify_within_s=5), condition=NOT_HELPED, arrange=lost_undo),
+    "absolute, undo lost": Scenario(
+        made=plan(*scale(), verify_within_s=5), condition=NOT_HELPED, arrange=undo_meets(OutcomeUnknown("reset"))
+    ),
+    "absolute, undo refused": Scenario(
+        made=plan(*scale(), verify_within_s=5), condition=NOT_HELPED, arrange=undo_meets(Forbidden("AccessDenied"))
+    ),
     "absolute, somebody meddled": Scenario(
         made=plan(*scale(), verify_within_s=5), condition=NOT_HELPED, arrange=meddled
     ),
@@ -253,7 +263,7 @@ async def test_wherever_it_dies_another_goes_on_and_nothing_is_done_twice(place:
         # Every third successor dies as well, somewhere.
         if at % 3 == 0:
             with contextlib.suppress(Killed):
-                DIED_AT.add(await life(rig, place, "second", scenario.made, Fuse(1 + at % 11)))
+                DIED_AT.add(await life(rig, place, "second", scenario.made, Fuse(at % 11)))
         assert await life(rig, place, "last", scenario.made, None) == ""
         judged(rig, place, scenario, f"{case}, {died}, point {at}")
     else:
