@@ -18,6 +18,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -186,6 +187,18 @@ def ended(pid: int) -> None:
         os.waitpid(pid, 0)
 
 
+def _awakened(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def _stopped(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def cloud(directory: Path, seed: int) -> Iterator[tuple[str, Path]]:
     """The double, by its socket and its ledger."""
@@ -218,24 +231,23 @@ def campaign(url: str, directory: Path, report: Report, *, kills: int, pauses: i
         asyncio.run(append())
 
     with cloud(directory, seed) as (path, ledger):
-        paused: dict[int, float] = {}
+        paused: set[int] = set()
         lives = [forked(lambda: worker(url, path))]
         try:
             while killed < kills or stopped < pauses:
                 come_in(chance.choice((0, 1, 1, 2, 3)))
                 time.sleep(0.05 + chance.random() * 0.5)
-                for pid, until in list(paused.items()):
-                    if time.monotonic() >= until:
-                        os.kill(pid, signal.SIGCONT)
-                        del paused[pid]
+                paused -= {pid for pid in paused if not _stopped(pid)}
                 pid = chance.choice(lives)
                 if stopped < pauses and pid not in paused and chance.random() < pauses / (kills + pauses):
                     os.kill(pid, signal.SIGSTOP)
-                    paused[pid] = time.monotonic() + chance.random() * 3 * TAKEOVER_S
+                    paused.add(pid)
+                    # By the clock, whatever this process waits for: the one that is paused may hold SQLite's lock.
+                    threading.Timer(chance.random() * 3 * TAKEOVER_S, _awakened, (pid,)).start()
                     lives.append(forked(lambda: worker(url, path)))
                     stopped += 1
                 elif killed < kills:
-                    paused.pop(pid, None)
+                    paused.discard(pid)
                     ended(pid)
                     lives.remove(pid)
                     killed += 1
@@ -243,7 +255,7 @@ def campaign(url: str, directory: Path, report: Report, *, kills: int, pauses: i
                     lives.append(forked(lambda: worker(url, path)))
             come_in(len(waiting))
             for pid in paused:
-                os.kill(pid, signal.SIGCONT)
+                _awakened(pid)
             # Liveness: the faults have stopped, and everything must come to its end.
             deadline = time.monotonic() + LIVENESS_S
             while time.monotonic() < deadline and _live(url):
