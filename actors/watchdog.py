@@ -38,20 +38,32 @@ class Watchdog:
             await self._clock.sleep(self._every_s)
 
     async def look(self) -> None:
-        """Ask every actor once, and end those that stood still for too long."""
-        await asyncio.gather(*(self._look_at(name, ask, end) for name, (ask, end) in self._watched.items()))
+        """Ask every actor once, and end those that stood still for too long.
 
-    async def _look_at(self, name: str, ask: Ask, end: End) -> None:
-        try:
-            await ask()
-        except SentinelError as error:
+        Where most of them do not answer, it is the cluster or this machine that stands still: then none is to blame.
+        """
+        names = list(self._watched)
+        answers = await asyncio.gather(*(self._why_silent(name) for name in names))
+        silent = {name: why for name, why in zip(names, answers, strict=True) if why}
+        if 2 * len(silent) > len(names):
+            log.warning("most actors do not answer", actors=sorted(silent), error=next(iter(silent.values())))
+            return
+        for name in names:
+            if name not in silent:
+                self._missed[name] = 0
+                self._heard.add(name)
+                continue
             self._missed[name] += 1
-            log.warning("no heartbeat", actor=name, missed=self._missed[name], error=str(error))
+            log.warning("no heartbeat", actor=name, missed=self._missed[name], error=silent[name])
             if self._missed[name] >= (MISSES if name in self._heard else MISSES_AT_START):
-                await self._end(name, end)
-        else:
-            self._missed[name] = 0
-            self._heard.add(name)
+                await self._end(name, self._watched[name][1])
+
+    async def _why_silent(self, name: str) -> str:
+        try:
+            await self._watched[name][0]()
+        except SentinelError as error:
+            return str(error)
+        return ""
 
     async def _end(self, name: str, end: End) -> None:
         try:

@@ -29,7 +29,8 @@ async def looks(dog: Watchdog, count: int) -> None:
 
 
 def dog_of(**actors: Actor) -> Watchdog:
-    return Watchdog({name: (actor.ask, actor.end) for name, actor in actors.items()}, ManualClock())
+    others = {f"well-{n}": Actor() for n in range(3)}
+    return Watchdog({name: (each.ask, each.end) for name, each in (others | actors).items()}, ManualClock())
 
 
 async def test_one_that_stands_still_is_ended_once_and_its_neighbour_is_not() -> None:
@@ -83,3 +84,13 @@ async def test_one_that_could_not_be_ended_is_tried_again() -> None:
     hung.can_end = True
     await looks(dog, 1)
     assert hung.ended == 1
+
+
+async def test_where_most_do_not_answer_none_is_to_blame() -> None:
+    all_of_them = {f"a{n}": Actor() for n in range(5)}
+    dog = dog_of(**all_of_them)
+    await looks(dog, 1)
+    for actor in all_of_them.values():
+        actor.well = False
+    await looks(dog, 50)
+    assert [actor.ended for actor in all_of_them.values()] == [0] * 5
