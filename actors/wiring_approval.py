@@ -10,6 +10,7 @@ from actors.approval import ApprovalActor
 from actors.cards import Cards
 from actors.proposing import Proposing
 from sentinel.adapters.aws import AwsCloud, StaticCredentials
+from sentinel.adapters.clouds import Clouds
 from sentinel.adapters.key_file import key_in
 from sentinel.adapters.preflight import CloudPreflight, Ec2DryRun
 from sentinel.adapters.slack import SlackMessenger
@@ -89,13 +90,15 @@ def value_key(settings: Settings) -> bytes:
 
 def preflight(settings: Settings, cloud: Cloud, credentials: StaticCredentials | None) -> Preflight | None:
     """The look at targets before people are asked, or None where no AWS is connected."""
-    if not isinstance(cloud, AwsCloud):
+    aws = cloud.aws if isinstance(cloud, Clouds) else cloud
+    if not isinstance(aws, AwsCloud):
         return None
     executor = settings.executor
     return CloudPreflight(
         cloud,
         region=executor.aws_region,
-        whoami=cloud.whoami,
+        whoami=aws.whoami,
+        accounts=frozenset(each.account for each in executor.aws_accounts),
         max_desired=executor.max_desired_count,
         hourly_cost=settings.approval.hourly_cost,
         rehearsal=Ec2DryRun(executor.aws_region, executor.aws_endpoint_url, credentials),

@@ -8,10 +8,10 @@ from sentinel.ports import Cloud, Observed
 
 
 class Clouds:
-    """Keeps `ports.Cloud`: `by_prefix` has a cloud for the first word of some actions, `otherwise` does the rest."""
+    """Keeps `ports.Cloud`: `by_prefix` has a cloud for the first word of some actions, `aws` does the rest."""
 
-    def __init__(self, otherwise: Cloud, by_prefix: Mapping[str, Cloud]) -> None:
-        self._otherwise = otherwise
+    def __init__(self, aws: Cloud, by_prefix: Mapping[str, Cloud]) -> None:
+        self.aws = aws
         self._by_prefix = dict(by_prefix)
 
     def observe(self, step: Step) -> Observed:
@@ -24,4 +24,4 @@ class Clouds:
         return self._of(step).rehearse(step)
 
     def _of(self, step: Step) -> Cloud:
-        return self._by_prefix.get(step.action.partition(".")[0], self._otherwise)
+        return self._by_prefix.get(step.action.partition(".")[0], self.aws)

@@ -13,6 +13,7 @@ from sentinel.adapters.aws import StaticCredentials, classify
 from sentinel.errors import Forbidden
 from sentinel.incidents.nouns import Seen, Step
 from sentinel.ports import Cloud
+from sentinel.remediation.actions import action_named
 from sentinel.remediation.binding import notes_on
 
 _EC2_CALLS = {
@@ -33,7 +34,8 @@ class Rehearsal(Protocol):
 class CloudPreflight:
     """Keeps `ports.Preflight` on any `ports.Cloud`. `whoami` tells the account that the credentials belong to.
 
-    `hourly_cost` tells by glob of targets what one task costs an hour, in USD.
+    `hourly_cost` tells by glob of targets what one task costs an hour, in USD. `accounts` are others, which a role
+    leads to.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class CloudPreflight:
         max_desired: int = 50,
         hourly_cost: Mapping[str, float] | None = None,
         rehearsal: Rehearsal | None = None,
+        accounts: frozenset[str] = frozenset(),
     ) -> None:
         self._cloud = cloud
+        self._accounts = accounts
         self._region = region
         self._whoami = whoami
         self._account = ""
@@ -59,14 +63,14 @@ class CloudPreflight:
         observed = self._cloud.observe(step).values
         if self._whoami and not self._account:
             self._account = self._whoami()
-        region, account = self._region, self._account
-        if step.target.startswith("arn:"):
-            region, account = step.target.split(":")[3:5]
-            if self._account and account != self._account:
-                raise Forbidden(f"{step.target} is in account {account}, these credentials are of {self._account}")
+        named = action_named(step.action).place_of(step.params)
+        region, account = named.region or self._region, named.account or self._account
+        at_home = (region, account) == (self._region, self._account)
+        if self._account and account not in (self._account, *self._accounts):
+            raise Forbidden(f"{step.target} is in account {account}, these credentials are of {self._account}")
         cost = next((usd for glob, usd in self._hourly_cost.items() if fnmatchcase(step.target, glob)), None)
         notes = notes_on(step, observed, self._max_desired, cost)
-        if self._rehearsal and (line := self._rehearsal.would(step)):
+        if at_home and self._rehearsal and (line := self._rehearsal.would(step)):
             notes.append(line)
         return Seen(target=step.target, account=account, region=region, observed=observed, notes=tuple(notes))
 

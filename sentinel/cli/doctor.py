@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from actors import wiring_approval, wiring_execution
 from sentinel.adapters.aws import AwsCloud
+from sentinel.adapters.clouds import Clouds
 from sentinel.adapters.qdrant import open_memory
 from sentinel.adapters.sql_journal import SqlJournalStore
 from sentinel.cli.checking import approval_lines, never_runs
@@ -86,6 +87,7 @@ def _aws(settings: Settings) -> str:
     executor = settings.executor
     dry = ", dry run: nothing is sent" if executor.dry_run else ""
     allowed = len(executor.aws_ec2_instance_whitelist) + len(executor.aws_ecs_cluster_whitelist)
+    cloud = cloud.aws if isinstance(cloud, Clouds) else cloud
     if not isinstance(cloud, AwsCloud):
         return "no AWS is connected: set SENTINEL_EXECUTOR_BACKEND=aws to act on one"
     return f"account {cloud.whoami()} in {executor.aws_region}, {allowed} allow-list entries{dry}"

@@ -1,14 +1,10 @@
 """What `JournalStore.append` does with a guard, and the kill switch: in memory, on SQLite and on PostgreSQL."""
 
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from sentinel.adapters.in_memory import InMemoryJournalStore
-from sentinel.adapters.sql_journal import SqlJournalStore
 from sentinel.errors import Conflict, Held
 from sentinel.ids import IncidentId
 from sentinel.incidents.audit import verify
@@ -17,35 +13,13 @@ from sentinel.ports import JournalStore
 from sentinel.remediation.budget import Budget, Claim, Guard, Intent, Release, Use
 from sentinel.remediation.switch import next_record, state_of
 from tests.contract.conftest import A, B, C, chain
+from tests.contract.journal_stores import Open, open_store, store
 
-Open = Callable[[], JournalStore]
+__all__ = ["open_store", "store"]
+
 NOW = 1_700_000_000_000
 ANN = Principal(id="slack:T1/U1", name="Ann", via="slack")
 LOOSE = Budget(cooldown_ms=0, per_hour=1000, per_day=1000, group_share=1.0)
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens one more store on one and the same journal."""
-    if request.param == "memory":
-        twin = InMemoryJournalStore()
-        yield lambda: twin
-        return
-    place = f"sqlite:///{tmp_path}/journal.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    opened: list[SqlJournalStore] = []
-
-    def opener() -> JournalStore:
-        opened.append(SqlJournalStore(place))
-        return opened[-1]
-
-    yield opener
-    for store in opened:
-        store.close()
-
-
-@pytest.fixture
-def store(open_store: Open) -> JournalStore:
-    return open_store()
 
 
 def claim(
