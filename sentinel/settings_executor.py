@@ -18,11 +18,15 @@ _TIME = r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$"
 
 
 def known_actions(names: Iterable[str]) -> tuple[str, ...]:
-    """The names, each of which is an action. Raises ValueError, which lists those there are."""
+    """The names, each of which is an action, a compound one with those it is made of.
+
+    Raises ValueError, which lists those there are.
+    """
     try:
-        return tuple(action_named(name).name for name in names)
+        found = [action_named(name) for name in names]
     except Invalid as error:
         raise ValueError(str(error)) from None
+    return tuple(dict.fromkeys(name for action in found for name in (action.name, *action.expands_to)))
 
 
 class AwsAccount(Section):
