@@ -138,7 +138,7 @@ class Detectors(Book):
 def worker(url: str, cloud_path: str) -> None:
     """One executor process, until it is killed."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    clock = SystemClock()
+    clock, alive = SystemClock(), Path(f"{cloud_path}.{os.getpid()}")
 
     def witness(plan_id: str, word: Verdict) -> str:
         return "" if seal_holds(KEY, plan_id, word) else "it does not bear our seal"
@@ -162,6 +162,7 @@ def worker(url: str, cloud_path: str) -> None:
             poll_s=0.05,
             takeover_s=TAKEOVER_S,
         )
+        alive.touch()
         await executor.run()
 
     asyncio.run(run())
@@ -185,6 +186,13 @@ def ended(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
+
+
+def _wait_for(alive: list[Path], within_s: float) -> None:
+    """Wait until each has begun: a life that is over before would try nothing."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline and not all(path.exists() for path in alive):
+        time.sleep(0.01)
 
 
 def _awakened(pid: int) -> None:
@@ -236,7 +244,8 @@ def campaign(url: str, directory: Path, report: Report, *, kills: int, pauses: i
         try:
             while killed < kills or stopped < pauses:
                 come_in(chance.choice((0, 1, 1, 2, 3)))
-                time.sleep(0.05 + chance.random() * 0.5)
+                _wait_for([Path(f"{path}.{pid}") for pid in lives if pid not in paused], 20)
+                time.sleep(chance.random() * 0.5)
                 paused -= {pid for pid in paused if not _stopped(pid)}
                 pid = chance.choice(lives)
                 if stopped < pauses and pid not in paused and chance.random() < pauses / (kills + pauses):
@@ -354,9 +363,11 @@ def main() -> None:
                 seed=asked.seed + number,
             )
         report.seconds = time.monotonic() - began
+        sys.stdout.write(f"{number + 1} of {rounds}: {report.line()}\n")
+        sys.stdout.flush()
     for reason, count in report.reasons.most_common(12):
         sys.stdout.write(f"{count:6} {reason}\n")
-    sys.stdout.write(report.line() + "\n" + "".join(f"  {each}\n" for each in report.wrong[:20]))
+    sys.stdout.write("".join(f"  {each}\n" for each in report.wrong[:20]))
     sys.exit(1 if report.wrong else 0)
 
 

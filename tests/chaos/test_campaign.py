@@ -17,7 +17,7 @@ def test_random_kills_and_pauses_lose_nothing_double_nothing_and_run_nothing_una
 ) -> None:
     url = "sqlite" if store == "sqlite" else request.getfixturevalue("postgres_server")
     # A process of its own: it forks, and a test process has threads.
-    command = [sys.executable, "-m", "tests.chaos.campaign", "--kills", "30", "--pauses", "8", "--store", url]
+    command = [sys.executable, "-m", "tests.chaos.campaign", "--kills", "20", "--pauses", "5", "--store", url]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr[-2000:]
-    assert "30 kills, 8 pauses" in ran.stdout
+    assert "20 kills, 5 pauses" in ran.stdout

@@ -42,6 +42,8 @@ POLICIES: dict[str, Policy] = {
     "GET /api/v1/incidents": "read",
     "GET /api/v1/incidents/{incident_id}": "read",
     "GET /api/v1/audit": "read",
+    "GET /api/v1/kill-switch": "read",
+    "PUT /api/v1/kill-switch": "approve",  # stopping; resuming takes admin, see test_kill_switch.py
     "GET /api/v1/audit/records": "read",
     "POST /api/v1/incidents/{incident_id}/{verb}": "operate",
     "POST /api/v1/plans/{plan_id}/narrow": "approve",
