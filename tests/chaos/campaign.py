@@ -153,7 +153,7 @@ def worker(url: str, cloud_path: str) -> None:
         executor = ExecutionActor(
             journal=journal,
             detectors=Detectors(),
-            runner=StepRunner(SocketCloud(cloud_path), clock, effect_within_s=2, poll_s=0.02, send_within_s=FENCE_S),
+            runner=StepRunner(SocketCloud(cloud_path), clock, effect_within_s=15, poll_s=0.02, send_within_s=FENCE_S),
             limits=LIMITS,
             prove=lambda record: unproven(record, witness),
             clock=clock,
@@ -162,7 +162,7 @@ def worker(url: str, cloud_path: str) -> None:
             poll_s=0.05,
             takeover_s=TAKEOVER_S,
         )
-        alive.touch()
+        await asyncio.to_thread(alive.touch)
         await executor.run()
 
     asyncio.run(run())

@@ -102,3 +102,30 @@ def test_never_more_in_an_hour_than_the_budget(effects: list[tuple[int, int]], p
     in_hour = sum(ms > -3_600_000 for _, ms in effects)
     budget = Budget(cooldown_ms=0, per_hour=per_hour, per_day=1000, group_share=1.0)
     assert (held(past, intent=intent(7), budget=budget) == "") is (in_hour < per_hour)
+
+
+@pytest.mark.parametrize(("age_ms", "may"), [(0, False), (3_599_999, False), (3_600_000, True), (-60_000, False)])
+def test_a_plan_that_would_start_counts_what_was_done_within_the_hour(age_ms: int, may: bool) -> None:
+    past = Past(effects=(Effect(plan_id="ended", use=use(1), at_ms=NOW - age_ms),))
+    plan = Claim(plan_id="p", services=("a",), uses=(use(2),))
+    budget = Budget(cooldown_ms=0, per_hour=1, per_day=100)
+    assert (held(past, claim=plan, budget=budget) == "") is may
+
+
+@pytest.mark.parametrize("other", ["a", "z"])
+def test_another_plan_is_another_whatever_its_name(other: str) -> None:
+    past = Past(running=(Claim(plan_id=other, services=("cart",), uses=()),))
+    assert held(past, claim=Claim(plan_id="m", services=("cart",), uses=())) == "another plan runs for cart"
+    assert held(past, claim=Claim(plan_id=other, services=("cart",), uses=())) == ""
+
+
+def test_a_resource_is_known_by_its_name() -> None:
+    name = "".join(["i", "-", "1"])
+    past = Past(effects=(Effect(plan_id="o", use=Use(resource=name), at_ms=NOW),))
+    assert "i-1 was acted on" in held(past, intent=Intent(key="p.s0", plan_id="p", use=Use(resource="i-1")))
+
+
+@pytest.mark.parametrize(("minute", "covered"), [(539, False), (540, True), (719, True), (720, False), (900, False)])
+def test_a_weekly_freeze_ends_within_the_day(minute: int, covered: bool) -> None:
+    morning = Freeze(reason="morning", days=frozenset(range(7)), from_minute=540, until_minute=720)
+    assert morning.covers(at("2026-11-25") + minute * 60_000) is covered

@@ -81,3 +81,7 @@ def test_every_field_of_a_word_is_under_its_seal() -> None:
     }  # fmt: skip
     for name, value in changes.items():
         assert unproven(record(ONE, replace(good, **{name: value})), witness), name  # type: ignore[arg-type]
+
+
+def test_more_words_than_are_asked_for_prove_it_as_well() -> None:
+    assert unproven(record(ONE, word(ONE), word(ONE, by=BOB)), witness) == ""
