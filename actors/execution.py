@@ -154,7 +154,8 @@ class ExecutionActor:
         except Held as held:
             if str(held) != record.held_reason:
                 await self._work.append(incident, f.PlanHeld(plan_id=plan_id, reason=str(held)))
-            await self._clock.sleep(self._poll_s)
+            # Many may wait at once, and each try is a transaction.
+            await self._clock.sleep(3 * self._poll_s)
             return
         self._work.taken(plan_id)
         self._claimed.add(plan_id)

@@ -266,7 +266,7 @@ class InMemoryCloud:
         with self._lock:
             self._resource(step)
             self.rehearsed.append(step)
-            return f"would send {step.action}"
+            return f"{step.action} on {step.target}"
 
     def _resource(self, step: Step) -> dict[str, Scalar]:
         refuse_unless_callable(step)

@@ -8,7 +8,7 @@ from rich.markup import escape
 from actors.wiring_execution import limits
 from sentinel.remediation.actions import Values, action_named, steps_of
 from sentinel.remediation.runbooks import Runbook, is_open
-from sentinel.remediation.safety import Limits, refusal
+from sentinel.remediation.safety import Limits, out_of_bounds, refusal
 from sentinel.settings import Settings
 from sentinel.settings_approval import never_fits
 
@@ -76,6 +76,8 @@ def never_runs(runbook: Runbook, before: list[Runbook], allowed: Limits) -> str:
 def _never_allowed(action: str, params: Values, allowed: Limits) -> str:
     """Why the allow-list and the bounds refuse every use of this; parameters that an alert fills in are left open."""
     for step in steps_of(action, {**action_named(action).example, **_fixed(params)}):
+        if why := out_of_bounds(step, allowed):
+            return why
         if any(is_open(value) for value in params.values()):
             return "" if _some_rule_may(step.action, allowed) else f"nothing allows {action}: see executor.allow"
         if why := refusal(step, allowed):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sentinel.incidents.nouns import Step
-from sentinel.remediation.action import Action, Place
+from sentinel.remediation.action import Place
 from sentinel.remediation.actions import Values, action_named
 
 HERE = Place()
@@ -68,9 +68,8 @@ class Limits:
 
 def refusal(step: Step, limits: Limits) -> str:
     """Why `step` may not be done at all, or an empty text. Raises Invalid for an unknown action or parameter."""
-    action = action_named(step.action)
-    action.check(step.params)
-    return _unlisted(step, limits, None) or _out_of_bounds(action, step, limits)
+    action_named(step.action).check(step.params)
+    return _unlisted(step, limits, None) or out_of_bounds(step, limits)
 
 
 def refusal_now(step: Step, now: Values, limits: Limits, tags: Mapping[str, str] = NO_TAGS) -> str:
@@ -148,7 +147,9 @@ def _elsewhere(step: Step, limits: Limits) -> str:
     return ""
 
 
-def _out_of_bounds(action: Action, step: Step, limits: Limits) -> str:
+def out_of_bounds(step: Step, limits: Limits) -> str:
+    """Why the number that `step` sets is out of bounds whatever is there now; empty if it is not."""
+    action = action_named(step.action)
     if action.scaling is None:
         return ""
     name = action.scaling.param

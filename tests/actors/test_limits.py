@@ -222,7 +222,7 @@ async def test_an_action_that_is_only_rehearsed_is_rehearsed_to_the_end() -> Non
     record = await rig.plan()
     assert rig.sent() == []
     assert [step.action for step in rig.cloud.rehearsed] == ["ec2.reboot_instance"]
-    assert record.steps[0].detail == "dry run: would have sent would send ec2.reboot_instance"
+    assert record.steps[0].detail == f"dry run: would have sent ec2.reboot_instance on {INSTANCE}"
 
 
 async def test_a_rule_of_the_allow_list_may_be_for_rehearsals_only() -> None:
