@@ -4,7 +4,7 @@
 moments while approved plans come in and are carried out, lets the last one finish, and judges the invariants of the
 effects. Beside one that is paused another is started, so that two live when the first goes on. Rounds of 100 kills have
 a database each. Each process is the real thing without Ray: JournalActor and ExecutionActor on a real store; only the
-fences are shorter (0.3 s and 0.8 s where they are 30 s and 60 s), so that a thousand lives fit into minutes.
+fences are shorter (1 s and 1.6 s where they are 30 s and 60 s), so that a thousand lives fit into minutes.
 """
 
 import argparse
@@ -51,7 +51,7 @@ from tests.contract.postgres import _administer
 from tests.unit.incidents.make import CLUSTER, alert, opened, plan, verdict
 
 KEY = b"the campaign's own key, no secret"
-FENCE_S, TAKEOVER_S = 0.3, 0.8
+FENCE_S, TAKEOVER_S = 1.0, 1.6
 LIVENESS_S = 300
 ROUND = 100  # kills; a longer history would take longer to replay than a life lasts
 PLANS_A_KILL = 1.5
