@@ -24,7 +24,7 @@ class Watchdog:
     since nothing is done twice after a death.
     """
 
-    def __init__(self, watched: Mapping[str, tuple[Ask, End]], clock: Clock, *, every_s: float = 2.0) -> None:
+    def __init__(self, watched: Mapping[str, tuple[Ask, End]], clock: Clock, *, every_s: float = 1.0) -> None:
         self._watched = dict(watched)
         self._clock = clock
         self._every_s = every_s
