@@ -58,7 +58,7 @@ class SlackViews:
             "is_decimal_allowed": False,
             "min_value": str(low),
             "max_value": str(high),
-            "initial_value": str(planned),
+            "initial_value": str(high if isinstance(planned, int) and planned > high else low),
             "focus_on_load": True,
         }
         field: Block = {

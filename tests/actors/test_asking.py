@@ -219,7 +219,7 @@ async def test_one_signed_request_counts_once(rig: Rig) -> None:
 
 async def test_a_plan_is_narrowed_to_a_new_one_that_waits_anew(rig: Rig) -> None:
     stage, made = await waiting(rig, policy=ApprovalPolicy(default=Demand(requester_may=False)))
-    with pytest.raises(Invalid, match="a whole number from 3 to 4"):
+    with pytest.raises(Invalid, match="a whole number from 3 to 3"):
         await stage.narrow(made.plan_id, made.digest, 0, "desired_count", 5, ANN, clicked(made))
     with pytest.raises(Invalid):
         await stage.narrow(made.plan_id, made.digest, 0, "cluster", 3, ANN, clicked(made))
