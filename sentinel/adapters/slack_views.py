@@ -89,7 +89,10 @@ class SlackViews:
         """Incidents that are not over, those that wait for people first."""
         unresolved = [each for each in incidents if each.state is not IncidentState.RESOLVED]
         unresolved.sort(key=lambda each: (not _waits(each), _STATES[each.state], -each.opened_at_ms))
-        head: Block = {"type": "header", "text": plain_text(f"{len(unresolved)} open incidents", 150)}
+        head: Block = {
+            "type": "header",
+            "text": plain_text(f"{len(unresolved)} open incident{'' if len(unresolved) == 1 else 's'}", 150),
+        }
         if not unresolved:
             return [head, section("Nothing is unusual as far as Sentinel knows.")]
         entries = [self._entry(each) for each in unresolved]
@@ -112,7 +115,7 @@ class SlackViews:
         count = {state: sum(each.state is state for each in incidents) for state in IncidentState}
         waiting = [each for each in incidents if _waits(each)]
         text = (
-            f"*{len(waiting)} plans wait for approval*\n{count[IncidentState.OPEN]} open, "
+            f"*{len(waiting)} {'plan waits' if len(waiting) == 1 else 'plans wait'} for approval*\n{count[IncidentState.OPEN]} open, "
             f"{count[IncidentState.MITIGATING]} being mended, {count[IncidentState.ESCALATED]} need people"
         )
         if waiting:

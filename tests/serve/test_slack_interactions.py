@@ -141,8 +141,8 @@ async def test_acknowledge(rig: Rig) -> None:
 
 
 SAID = {
-    "status": "1 plans wait for approval",
-    "incidents": "1 open incidents",
+    "status": "1 plan waits for approval",
+    "incidents": "1 open incident",
     f"show {ID}": "checkout: latency high",
     "show inc-unknown": "there is no incident inc-unknown",
     "": "/sentinel status",
