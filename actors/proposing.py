@@ -8,7 +8,7 @@ import structlog
 from actors.api import Journal
 from sentinel.clock import Clock
 from sentinel.errors import Forbidden, Invalid, SentinelError, Unavailable
-from sentinel.ids import IncidentId
+from sentinel.ids import IncidentId, PlanId
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import (
     SENTINEL,
@@ -40,7 +40,7 @@ Due = tuple[list[f.Fact], Principal]
 
 
 class Proposing:
-    """Gathers what the pure decisions need. Keeps nothing but when to ask AWS again."""
+    """Gathers what the pure decisions need. Keeps nothing but when to ask AWS again, and what rules left to people."""
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Proposing:
         self._key = key
         self._clock = clock
         self._not_before_ms: dict[IncidentId, int] = {}
+        self._left_to_people: set[PlanId] = set()
 
     async def due(self, incident: Incident, asked: str, now_ms: int) -> Due:
         """What the clock, the runbooks and the rules, not people, have to say about an incident, and who says it."""
@@ -162,11 +163,14 @@ class Proposing:
         judgement = judge(record, record.verdicts, now_ms)
         if judgement.standing is Standing.EXPIRED:
             return [f.PlanExpired(plan_id=plan_id, reason=judgement.reason)], SENTINEL
-        if terms.auto and record.plan.policy == self.policy.version and not record.verdicts:
+        # Once a plan is before people, no rule takes it out of their hands.
+        by_itself = terms.auto and record.plan.policy == self.policy.version and not record.verdicts
+        if by_itself and plan_id not in self._left_to_people:
             past = await self._journal.incidents(limit=_REMEMBERED)
             refused = auto_refusal(record, terms, self.policy, past, now_ms) or await self._changed(record)
             if not refused:
                 return self._by_rule(record, terms.rules, now_ms)
+            self._left_to_people.add(plan_id)
             log.info("left to people", plan_id=plan_id, reason=refused)
         match due_reminder(record, terms, now_ms, acknowledged=bool(incident.acknowledged_by)):
             case "escalate":

@@ -114,8 +114,9 @@ class SlackViews:
         """What goes on, in a few lines."""
         count = {state: sum(each.state is state for each in incidents) for state in IncidentState}
         waiting = [each for each in incidents if _waits(each)]
+        plans = "1 plan waits" if len(waiting) == 1 else f"{len(waiting)} plans wait"
         text = (
-            f"*{len(waiting)} {'plan waits' if len(waiting) == 1 else 'plans wait'} for approval*\n{count[IncidentState.OPEN]} open, "
+            f"*{plans} for approval*\n{count[IncidentState.OPEN]} open, "
             f"{count[IncidentState.MITIGATING]} being mended, {count[IncidentState.ESCALATED]} need people"
         )
         if waiting:
