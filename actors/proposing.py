@@ -8,7 +8,7 @@ import structlog
 from actors.api import Journal
 from sentinel.clock import Clock
 from sentinel.errors import Forbidden, Invalid, SentinelError, Unavailable
-from sentinel.ids import IncidentId, PlanId
+from sentinel.ids import IncidentId
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import (
     SENTINEL,
@@ -33,6 +33,7 @@ from sentinel.remediation.sealing import sealed
 _LOOK_WITHIN_S = 8.0
 _LOOK_AGAIN_MS = 5_000
 _AWS_PATIENCE_MS = 120_000
+_BY_RULE_WITHIN_MS = 10_000
 _REMEMBERED = 500  # incidents looked through for a track record and for the budget of automatic approvals
 log = structlog.get_logger(__name__)
 
@@ -40,7 +41,7 @@ Due = tuple[list[f.Fact], Principal]
 
 
 class Proposing:
-    """Gathers what the pure decisions need. Keeps nothing but when to ask AWS again, and what rules left to people."""
+    """Gathers what the pure decisions need. Keeps nothing but when to ask AWS again."""
 
     def __init__(
         self,
@@ -65,7 +66,6 @@ class Proposing:
         self._key = key
         self._clock = clock
         self._not_before_ms: dict[IncidentId, int] = {}
-        self._left_to_people: set[PlanId] = set()
 
     async def due(self, incident: Incident, asked: str, now_ms: int) -> Due:
         """What the clock, the runbooks and the rules, not people, have to say about an incident, and who says it."""
@@ -163,14 +163,13 @@ class Proposing:
         judgement = judge(record, record.verdicts, now_ms)
         if judgement.standing is Standing.EXPIRED:
             return [f.PlanExpired(plan_id=plan_id, reason=judgement.reason)], SENTINEL
-        # Once a plan is before people, no rule takes it out of their hands.
-        by_itself = terms.auto and record.plan.policy == self.policy.version and not record.verdicts
-        if by_itself and plan_id not in self._left_to_people:
+        # Once a plan has been before people for a while, no rule takes it out of their hands.
+        fresh = now_ms - (record.asked_at_ms or 0) < _BY_RULE_WITHIN_MS
+        if terms.auto and fresh and record.plan.policy == self.policy.version and not record.verdicts:
             past = await self._journal.incidents(limit=_REMEMBERED)
             refused = auto_refusal(record, terms, self.policy, past, now_ms) or await self._changed(record)
             if not refused:
                 return self._by_rule(record, terms.rules, now_ms)
-            self._left_to_people.add(plan_id)
             log.info("left to people", plan_id=plan_id, reason=refused)
         match due_reminder(record, terms, now_ms, acknowledged=bool(incident.acknowledged_by)):
             case "escalate":

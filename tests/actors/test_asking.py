@@ -340,6 +340,16 @@ async def test_a_rule_does_not_approve_what_changed(rig: Rig) -> None:
     assert (record.state, record.verdicts) == (PlanState.AWAITING_APPROVAL, ())
 
 
+async def test_a_plan_that_was_before_people_for_a_while_is_theirs(rig: Rig) -> None:
+    await rig.tell(opened())
+    await rig.approval(policy=UNDOABLE).settle(await rig.incident())
+    await rig.approval(policy=UNDOABLE).settle(await rig.incident())
+    assert (await rig.plan()).state is PlanState.AWAITING_APPROVAL
+    rig.clock.advance(10)
+    await settled(rig, rig.approval(policy=UNDOABLE))
+    assert (await rig.plan()).verdicts == ()
+
+
 async def test_without_being_turned_on_no_rule_approves(rig: Rig) -> None:
     await waiting(rig, policy=replace(UNDOABLE, auto=None))
     assert (await rig.plan()).state is PlanState.AWAITING_APPROVAL
