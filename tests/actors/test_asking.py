@@ -79,8 +79,10 @@ async def test_a_rejection_needs_no_look(rig: Rig) -> None:
 async def test_a_target_that_is_gone_is_not_approved(rig: Rig) -> None:
     stage, made = await waiting(rig)
     del rig.cloud.services[SERVICE]
-    assert "no such resource" in await say(stage, made)
-    assert (await rig.plan()).verdicts == ()
+    assert "cannot run any more: no such resource" in await say(stage, made)
+    incident = await rig.incident()
+    assert [(record.state, record.verdicts) for record in incident.plans] == [(PlanState.CANCELLED, ())]
+    assert incident.state is IncidentState.ESCALATED
 
 
 async def test_while_aws_is_away_nothing_is_approved(rig: Rig) -> None:
@@ -238,7 +240,9 @@ async def test_narrowing_what_changed_asks_again(rig: Rig) -> None:
     rig.cloud.services[SERVICE]["desired"] = 3
     said = await stage.narrow(made.plan_id, made.digest, 0, "desired_count", 3, ANN, clicked(made))
     assert said.startswith("the plan changed, review it again")
-    assert (await rig.plan()).plan.steps[0].params["desired_count"] == 4
+    fresh = (await rig.plan()).plan
+    assert fresh.steps[0].params["desired_count"] == 4
+    assert await say(stage, fresh) == "approved by Ann", "it is bound to what is there now"
 
 
 class Groups:
