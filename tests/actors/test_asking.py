@@ -195,6 +195,18 @@ async def test_a_message_that_is_not_on_record_decides_nothing_and_is_kept_up_to
     assert await stage.decide(made.plan_id, made.digest, "approve", ANN, "", other) == "approved by Ann"
 
 
+async def test_a_message_elsewhere_or_one_of_too_many_is_never_put_on_record(rig: Rig) -> None:
+    stage, made = await waiting(rig)
+    elsewhere = clicked(made, ts="99.000000", channel="C0OTHER")
+    answer = await stage.decide(made.plan_id, made.digest, "approve", ANN, "", elsewhere)
+    assert answer == "this message is not one on which Sentinel asked"
+    for number in range(10):
+        await stage.decide(made.plan_id, made.digest, "approve", ANN, "", clicked(made, ts=f"9{number}.000000"))
+    incident = await rig.incident()
+    assert len(incident.cards) == 5
+    assert incident.plans[0].verdicts == ()
+
+
 async def test_a_word_by_api_needs_no_button(rig: Rig) -> None:
     stage, made = await waiting(rig)
     came = replace(clicked(made), method="API key", audience="", mac="", channel="", ts="")
