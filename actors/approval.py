@@ -124,8 +124,9 @@ class ApprovalActor:
             return refused
         targets = await self._proposing.look(record.plan)
         if why := drift(record.plan, targets, self._proposing.policy.version):
-            facts = self._replaced(incident, record, record.plan, f"the plan changed: {why}", now_ms)
-            await self._journal.append(incident.id, incident.seq, [*facts], SENTINEL, now_ms)
+            now = replace(record.plan, targets=targets)
+            facts = self._replaced(incident, record, now, f"the plan changed: {why}", now_ms)
+            await self._journal.append(incident.id, incident.seq, facts, SENTINEL, now_ms)
             return f"the plan changed, review it again: {why}"
         old = record.plan.steps[index].params.get(name) if 0 <= index < len(record.plan.steps) else None
         fresh = narrowed(record.plan, record.plan.plan_id, index, name, value, principal.id, now_ms)
@@ -213,10 +214,12 @@ class ApprovalActor:
             await self._journal.append(incident.id, incident.seq, [card], SENTINEL, now_ms)
         if why:
             return why
-        if came.request and came.request in {given.request for each in incident.plans for given in each.verdicts}:
-            return "this click was counted before; nothing was done for it again"
         members = await self._proposing.members(record.plan)
-        return refusal(record, digest, principal, self._proposing.policy, now_ms, decision, members)
+        why = refusal(record, digest, principal, self._proposing.policy, now_ms, decision, members)
+        counted = {given.request for each in incident.plans for given in each.verdicts}
+        if not why and came.request and came.request in counted:
+            return "this click was counted before; nothing was done for it again"
+        return why
 
     async def _verdict(
         self,
@@ -231,16 +234,15 @@ class ApprovalActor:
         """The facts that this word leads to, what to answer, and who records them."""
         plan = record.plan
         if decision == "approve":
+            # What follows from another look is not recorded by the one who clicked: they said yes to something else.
             try:
                 targets = await self._proposing.look(plan)
-                why = drift(plan, targets, self._proposing.policy.version)
             except (Forbidden, Invalid) as error:
-                targets, why = plan.targets, str(error)
-            if why:
-                # Not by the one who clicked: they said yes to something else.
-                facts = self._replaced(
-                    incident, record, replace(plan, targets=targets), f"the plan changed: {why}", now_ms
-                )
+                gone = f"the plan cannot run any more: {error}"
+                return [f.PlanCancelled(plan_id=plan.plan_id, reason=gone)], gone, SENTINEL
+            if why := drift(plan, targets, self._proposing.policy.version):
+                now = replace(plan, targets=targets)
+                facts = self._replaced(incident, record, now, f"the plan changed: {why}", now_ms)
                 return facts, f"the plan changed, review it again: {why}", SENTINEL
         verdict = Verdict(
             principal=principal,

@@ -33,6 +33,7 @@ from sentinel.remediation.sealing import sealed
 _LOOK_WITHIN_S = 8.0
 _LOOK_AGAIN_MS = 5_000
 _AWS_PATIENCE_MS = 120_000
+_BY_RULE_WITHIN_MS = 10_000
 _REMEMBERED = 500  # incidents looked through for a track record and for the budget of automatic approvals
 log = structlog.get_logger(__name__)
 
@@ -162,7 +163,9 @@ class Proposing:
         judgement = judge(record, record.verdicts, now_ms)
         if judgement.standing is Standing.EXPIRED:
             return [f.PlanExpired(plan_id=plan_id, reason=judgement.reason)], SENTINEL
-        if terms.auto and record.plan.policy == self.policy.version and not record.verdicts:
+        # Once a plan has been before people for a while, no rule takes it out of their hands.
+        fresh = now_ms - (record.asked_at_ms or 0) < _BY_RULE_WITHIN_MS
+        if terms.auto and fresh and record.plan.policy == self.policy.version and not record.verdicts:
             past = await self._journal.incidents(limit=_REMEMBERED)
             refused = auto_refusal(record, terms, self.policy, past, now_ms) or await self._changed(record)
             if not refused:

@@ -117,7 +117,8 @@ class Slack(Section):
     webhook_url: SecretStr | None = None
     signing_secret: SecretStr | None = None
     previous_signing_secret: SecretStr | None = None  # accepted beside the other one while it is rotated
-    value_key: SecretStr | None = None  # protects what a button carries; made and kept beside the store when unset
+    # Makes the value of each button and seals each verdict; made and kept beside the store when unset.
+    value_key: Annotated[SecretStr, Field(min_length=32)] | None = None
     api_url: str = "https://slack.com/api/"
     team_id: Annotated[str, Field(pattern=r"^([A-Z0-9]{2,32})?$")] = ""
 

@@ -86,18 +86,7 @@ class SlackMessenger:
         if self._web is None:
             await self._post_to_webhook(blocks, text)
             return Card(channel=self._channel, ts="")
-        answer = await answered(
-            self._web.chat_postMessage(
-                channel=self._channel,
-                blocks=[dict(block) for block in blocks],
-                text=text,
-                parse="none",
-                link_names=False,
-                unfurl_links=False,
-                unfurl_media=False,
-            )
-        )
-        return Card(channel=str(answer["channel"]), ts=str(answer["ts"]))
+        return await self._posted(self._web, self._channel, blocks, text)
 
     async def update(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> None:
         """Replace the message. Raises as `post` does; Invalid with only a webhook, or for a card without `ts`."""
@@ -118,10 +107,27 @@ class SlackMessenger:
         """Post in the thread below a message. Raises as `update` does."""
         if self._web is None or not card.ts:
             raise Invalid("card", (card.channel, card.ts), "a message that was posted with a bot token")
+        return await self._posted(self._web, card.channel, blocks, text, card.ts)
+
+    async def check(self) -> str:
+        """A line that says whom Slack takes us for (auth.test). Raises as `post` does."""
+        if self._web is None:
+            return f"Slack: webhook set, posts to {self._channel}; it cannot be checked without posting"
+        answer = await answered(self._web.auth_test())
+        return f"Slack: {answer.get('user')} in workspace {answer.get('team')} ({answer.get('team_id')})"
+
+    async def _posted(
+        self,
+        web: AsyncWebClient,
+        channel: str,
+        blocks: Sequence[Mapping[str, object]],
+        text: str,
+        thread_ts: str | None = None,
+    ) -> Card:
         answer = await answered(
-            self._web.chat_postMessage(
-                channel=card.channel,
-                thread_ts=card.ts,
+            web.chat_postMessage(
+                channel=channel,
+                thread_ts=thread_ts,
                 blocks=[dict(block) for block in blocks],
                 text=text,
                 parse="none",
@@ -131,13 +137,6 @@ class SlackMessenger:
             )
         )
         return Card(channel=str(answer["channel"]), ts=str(answer["ts"]))
-
-    async def check(self) -> str:
-        """A line that says whom Slack takes us for (auth.test). Raises as `post` does."""
-        if self._web is None:
-            return f"Slack: webhook set, posts to {self._channel}; it cannot be checked without posting"
-        answer = await answered(self._web.auth_test())
-        return f"Slack: {answer.get('user')} in workspace {answer.get('team')} ({answer.get('team_id')})"
 
     async def _post_to_webhook(self, blocks: Sequence[Mapping[str, object]], text: str) -> None:
         # The last three are fields of the webhook's JSON that `send` has no arguments for.

@@ -32,7 +32,7 @@ def _line(entry: Entry) -> str:
     """What an entry says to those who follow the thread; empty for what the card alone tells."""
     match entry.fact:
         case f.AlertRaised(alert=alert, reason=reason):
-            return f"{code(alert.metric, 80)} of {escape(alert.service, 60)} joined: {escape(reason, 200)}"
+            return f"{code(alert.metric, 80)} of {escape(alert.service, 60)}: {escape(reason, 200)}"
         case f.DuplicateFolded(reason=reason):
             return f"seen again: {escape(reason, 200)}"
         case f.IncidentAcknowledged(reason=reason) | f.IncidentEscalated(reason=reason):

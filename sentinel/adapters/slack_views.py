@@ -58,7 +58,7 @@ class SlackViews:
             "is_decimal_allowed": False,
             "min_value": str(low),
             "max_value": str(high),
-            "initial_value": str(planned),
+            "initial_value": str(high if isinstance(planned, int) and planned > high else low),
             "focus_on_load": True,
         }
         field: Block = {
@@ -89,7 +89,10 @@ class SlackViews:
         """Incidents that are not over, those that wait for people first."""
         unresolved = [each for each in incidents if each.state is not IncidentState.RESOLVED]
         unresolved.sort(key=lambda each: (not _waits(each), _STATES[each.state], -each.opened_at_ms))
-        head: Block = {"type": "header", "text": plain_text(f"{len(unresolved)} open incidents", 150)}
+        head: Block = {
+            "type": "header",
+            "text": plain_text(f"{len(unresolved)} open incident{'' if len(unresolved) == 1 else 's'}", 150),
+        }
         if not unresolved:
             return [head, section("Nothing is unusual as far as Sentinel knows.")]
         entries = [self._entry(each) for each in unresolved]
@@ -111,8 +114,9 @@ class SlackViews:
         """What goes on, in a few lines."""
         count = {state: sum(each.state is state for each in incidents) for state in IncidentState}
         waiting = [each for each in incidents if _waits(each)]
+        plans = "1 plan waits" if len(waiting) == 1 else f"{len(waiting)} plans wait"
         text = (
-            f"*{len(waiting)} plans wait for approval*\n{count[IncidentState.OPEN]} open, "
+            f"*{plans} for approval*\n{count[IncidentState.OPEN]} open, "
             f"{count[IncidentState.MITIGATING]} being mended, {count[IncidentState.ESCALATED]} need people"
         )
         if waiting:

@@ -13,6 +13,7 @@ from sentinel.remediation.planner import digest_of
 from sentinel.remediation.sealing import CARD, modal_for, value_fits
 
 NOT_ON_RECORD = "this message was not on record, and now it is: review the plan and click again"
+_MOST_CARDS = 5
 NO_GROUPS: Members = MappingProxyType({})
 
 
@@ -108,9 +109,11 @@ def unproven(came: Provenance, plan_id: str, digest: str, principal: Principal, 
         return "this button was not made by Sentinel, or by one with another key: review the plan again"
     on_record = {(card.channel, card.ts) for card in incident.cards if card.ts}
     # Where cards cannot be updated (a webhook), Slack never told where they lie.
-    if came.audience == CARD and on_record and (came.channel, came.ts) not in on_record:
-        return NOT_ON_RECORD
-    return ""
+    if came.audience != CARD or not on_record or (came.channel, came.ts) in on_record:
+        return ""
+    # Only beside a card of ours, and not for ever more: what is put on record is kept up to date from then on.
+    ours = came.channel in {channel for channel, _ in on_record} and len(on_record) < _MOST_CARDS
+    return NOT_ON_RECORD if ours else "this message is not one on which Sentinel asked"
 
 
 def due_reminder(

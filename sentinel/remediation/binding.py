@@ -89,7 +89,7 @@ def notes_on(step: Step, observed: Mapping[str, Scalar], max_desired: int, hourl
 
 
 def allowed_range(plan: Plan, index: int, name: str) -> tuple[int, int]:
-    """The whole numbers to which a parameter may be narrowed: from what the plan says towards what is there.
+    """The whole numbers to which a parameter may be narrowed: those between what the plan says and what is there.
 
     Raises Invalid where it cannot be narrowed at all.
     """
@@ -99,14 +99,14 @@ def allowed_range(plan: Plan, index: int, name: str) -> tuple[int, int]:
     live = plan.targets[index].observed.get("desired") if index < len(plan.targets) else None
     if name != "desired_count" or not isinstance(planned, int) or not isinstance(live, int) or abs(planned - live) < 2:
         raise Invalid(name, planned, "a number with values between it and what is there now")
-    return (live + 1, planned) if planned > live else (planned, live - 1)
+    return (live + 1, planned - 1) if planned > live else (planned + 1, live - 1)
 
 
 def narrowed(plan: Plan, plan_id: PlanId, index: int, name: str, value: int, requested_by: str, now_ms: int) -> Plan:
     """`plan` with one parameter nearer to what is there now, as a new plan with no digest yet. Raises Invalid."""
     low, high = allowed_range(plan, index, name)
-    if isinstance(value, bool) or not low <= value <= high or value == plan.steps[index].params[name]:
-        raise Invalid(name, value, f"a whole number from {low} to {high} other than the planned one")
+    if isinstance(value, bool) or not low <= value <= high:
+        raise Invalid(name, value, f"a whole number from {low} to {high}")
     step = replace(plan.steps[index], params={**plan.steps[index].params, name: value})
     return replace(
         plan,

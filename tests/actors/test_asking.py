@@ -79,8 +79,10 @@ async def test_a_rejection_needs_no_look(rig: Rig) -> None:
 async def test_a_target_that_is_gone_is_not_approved(rig: Rig) -> None:
     stage, made = await waiting(rig)
     del rig.cloud.services[SERVICE]
-    assert "no such resource" in await say(stage, made)
-    assert (await rig.plan()).verdicts == ()
+    assert "cannot run any more: no such resource" in await say(stage, made)
+    incident = await rig.incident()
+    assert [(record.state, record.verdicts) for record in incident.plans] == [(PlanState.CANCELLED, ())]
+    assert incident.state is IncidentState.ESCALATED
 
 
 async def test_while_aws_is_away_nothing_is_approved(rig: Rig) -> None:
@@ -193,6 +195,18 @@ async def test_a_message_that_is_not_on_record_decides_nothing_and_is_kept_up_to
     assert await stage.decide(made.plan_id, made.digest, "approve", ANN, "", other) == "approved by Ann"
 
 
+async def test_a_message_elsewhere_or_one_of_too_many_is_never_put_on_record(rig: Rig) -> None:
+    stage, made = await waiting(rig)
+    elsewhere = clicked(made, ts="99.000000", channel="C0OTHER")
+    answer = await stage.decide(made.plan_id, made.digest, "approve", ANN, "", elsewhere)
+    assert answer == "this message is not one on which Sentinel asked"
+    for number in range(10):
+        await stage.decide(made.plan_id, made.digest, "approve", ANN, "", clicked(made, ts=f"9{number}.000000"))
+    incident = await rig.incident()
+    assert len(incident.cards) == 5
+    assert incident.plans[0].verdicts == ()
+
+
 async def test_a_word_by_api_needs_no_button(rig: Rig) -> None:
     stage, made = await waiting(rig)
     came = replace(clicked(made), method="API key", audience="", mac="", channel="", ts="")
@@ -219,7 +233,7 @@ async def test_one_signed_request_counts_once(rig: Rig) -> None:
 
 async def test_a_plan_is_narrowed_to_a_new_one_that_waits_anew(rig: Rig) -> None:
     stage, made = await waiting(rig, policy=ApprovalPolicy(default=Demand(requester_may=False)))
-    with pytest.raises(Invalid, match="a whole number from 3 to 4"):
+    with pytest.raises(Invalid, match="a whole number from 3 to 3"):
         await stage.narrow(made.plan_id, made.digest, 0, "desired_count", 5, ANN, clicked(made))
     with pytest.raises(Invalid):
         await stage.narrow(made.plan_id, made.digest, 0, "cluster", 3, ANN, clicked(made))
@@ -238,7 +252,9 @@ async def test_narrowing_what_changed_asks_again(rig: Rig) -> None:
     rig.cloud.services[SERVICE]["desired"] = 3
     said = await stage.narrow(made.plan_id, made.digest, 0, "desired_count", 3, ANN, clicked(made))
     assert said.startswith("the plan changed, review it again")
-    assert (await rig.plan()).plan.steps[0].params["desired_count"] == 4
+    fresh = (await rig.plan()).plan
+    assert fresh.steps[0].params["desired_count"] == 4
+    assert await say(stage, fresh) == "approved by Ann", "it is bound to what is there now"
 
 
 class Groups:
@@ -338,6 +354,16 @@ async def test_a_rule_does_not_approve_what_changed(rig: Rig) -> None:
     await settled(rig, stage)
     record = await rig.plan()
     assert (record.state, record.verdicts) == (PlanState.AWAITING_APPROVAL, ())
+
+
+async def test_a_plan_that_was_before_people_for_a_while_is_theirs(rig: Rig) -> None:
+    await rig.tell(opened())
+    await rig.approval(policy=UNDOABLE).settle(await rig.incident())
+    await rig.approval(policy=UNDOABLE).settle(await rig.incident())
+    assert (await rig.plan()).state is PlanState.AWAITING_APPROVAL
+    rig.clock.advance(10)
+    await settled(rig, rig.approval(policy=UNDOABLE))
+    assert (await rig.plan()).verdicts == ()
 
 
 async def test_without_being_turned_on_no_rule_approves(rig: Rig) -> None:

@@ -373,3 +373,23 @@ async def test_the_control_api_and_the_page(slack: Slack) -> None:
             answer = await client.get(path)
             assert answer.headers["content-type"].startswith(kind)
             assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
+async def test_an_event_that_is_not_taken_comes_again_and_a_click_does_not() -> None:
+    seen: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("x-slack-retry-num", "0"))
+        return httpx.Response(503 if len(seen) < 3 else 200)
+
+    double = SlackDouble(
+        signing_secret="s", token=TOKEN, interactivity_url="http://door/", transport=httpx.MockTransport(answer)
+    )
+    assert (await double.open_home("U0ANN")).status == 200
+    assert seen == ["0", "1", "2"]
+    seen.clear()
+    button = {"type": "button", "action_id": "a", "text": {"type": "plain_text", "text": "A"}, "value": "v"}
+    message = double.workspace.post("C0SENTINEL", "", [{"type": "actions", "elements": [button]}])
+    assert (await double.click(message, "a", "U0ANN")).status == 503
+    assert seen == ["0"]
+    await double.aclose()

@@ -89,7 +89,7 @@ async def test_edit_offers_what_is_narrower_and_passes_it_on(rig: Rig) -> None:
     await rig.double.click(message, slack_card.NARROW, "U0BOB")
     modal = await modal_of(rig, "U0BOB")
     (element,) = [block["element"] for block in modal.view["blocks"] if block["type"] == "input"]
-    assert (element["min_value"], element["max_value"], element["initial_value"]) == ("3", "4", "4")
+    assert (element["min_value"], element["max_value"], element["initial_value"]) == ("3", "3", "3")
     await rig.double.submit("U0BOB", value="3")
     assert await rig.notes() == [("U0BOB", "narrowed by Bob Baxter")]
     assert rig.decisions.others == [
@@ -141,8 +141,8 @@ async def test_acknowledge(rig: Rig) -> None:
 
 
 SAID = {
-    "status": "1 plans wait for approval",
-    "incidents": "1 open incidents",
+    "status": "1 plan waits for approval",
+    "incidents": "1 open incident",
     f"show {ID}": "checkout: latency high",
     "show inc-unknown": "there is no incident inc-unknown",
     "": "/sentinel status",
