@@ -10,7 +10,9 @@ from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents.audit import Break
 from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
-from sentinel.ports import DeadLetter, Pending, Standing
+from sentinel.ports import DeadLetter, Located, Pending, Standing
+from sentinel.remediation.approval import Provenance
+from sentinel.remediation.switch import Switch
 from sentinel.telemetry.events import Event
 
 
@@ -40,6 +42,12 @@ class Journal(Protocol):
     async def follow(self, after: int, timeout_s: float) -> Followed: ...
 
     async def audit(self) -> list[Break]: ...
+
+    async def kill_switch(self) -> Switch: ...
+
+    async def turn_kill_switch(self, stopped: bool, principal: Principal, reason: str, at_ms: int) -> Switch: ...
+
+    async def records(self, after: int, limit: int) -> list[Located]: ...
 
     async def ping(self) -> str: ...
 
@@ -96,13 +104,29 @@ class Approval(Protocol):
         decision: Literal["approve", "reject"],
         principal: Principal,
         reason: str,
-        evidence: str,
+        came: Provenance,
+    ) -> str: ...
+
+    async def narrow(
+        self, plan_id: str, digest: str, index: int, name: str, value: int, principal: Principal, came: Provenance
     ) -> str: ...
 
     async def withdraw(
-        self, plan_id: str, digest: str, verb: Literal["cancel", "abort"], principal: Principal, reason: str
+        self,
+        plan_id: str,
+        digest: str,
+        verb: Literal["cancel", "abort"],
+        principal: Principal,
+        reason: str,
+        came: Provenance | None = None,
+    ) -> str: ...
+
+    async def acknowledge(
+        self, incident_id: str, principal: Principal, reason: str, came: Provenance | None = None
     ) -> str: ...
 
     async def close(
         self, incident_id: str, verb: Literal["resolve", "escalate"], principal: Principal, reason: str
     ) -> str: ...
+
+    async def offer(self, plan_id: str, audience: str) -> str: ...

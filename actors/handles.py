@@ -16,7 +16,9 @@ from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents.audit import Break
 from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
-from sentinel.ports import DeadLetter, Pending, Standing
+from sentinel.ports import DeadLetter, Located, Pending, Standing
+from sentinel.remediation.approval import Provenance
+from sentinel.remediation.switch import Switch
 from sentinel.telemetry.events import Event
 from sentinel.telemetry.series import partition_of
 
@@ -73,6 +75,20 @@ class _Handle:
         """Whether the actor's loop turns."""
         return str(await self.call("ping", deadline_s=5.0))
 
+    async def end(self) -> bool:
+        """End the actor's process, hung or not; Ray starts it anew. False where there was none."""
+
+        def kill() -> bool:
+            try:
+                ray.kill(ray.get_actor(self._name, self._namespace), no_restart=False)
+            except ValueError:
+                return False
+            except RayError as error:
+                raise Unavailable(f"{self._name} cannot be ended: {type(error).__name__}") from None
+            return True
+
+        return await asyncio.to_thread(kill)
+
 
 class JournalHandle(_Handle):
     """The journal actor, as `actors.api.Journal` and `actors.api.Events`."""
@@ -119,6 +135,18 @@ class JournalHandle(_Handle):
     async def audit(self) -> list[Break]:
         breaks: list[Break] = await self.call("audit", deadline_s=300.0)
         return breaks
+
+    async def records(self, after: int, limit: int) -> list[Located]:
+        records: list[Located] = await self.call("records", after, limit)
+        return records
+
+    async def kill_switch(self) -> Switch:
+        switch: Switch = await self.call("kill_switch")
+        return switch
+
+    async def turn_kill_switch(self, stopped: bool, principal: Principal, reason: str, at_ms: int) -> Switch:
+        switch: Switch = await self.call("turn_kill_switch", stopped, principal, reason, at_ms)
+        return switch
 
     async def receive(self, events: Sequence[Event], received_at_ms: int) -> list[bool]:
         new: list[bool] = await self.call("receive", tuple(events), received_at_ms)
@@ -223,19 +251,38 @@ class ApprovalHandle(_Handle):
         decision: Literal["approve", "reject"],
         principal: Principal,
         reason: str,
-        evidence: str,
+        came: Provenance,
     ) -> str:
-        return str(await self.call("decide", plan_id, digest, decision, principal, reason, evidence))
+        return str(await self.call("decide", plan_id, digest, decision, principal, reason, came))
+
+    async def narrow(
+        self, plan_id: str, digest: str, index: int, name: str, value: int, principal: Principal, came: Provenance
+    ) -> str:
+        return str(await self.call("narrow", plan_id, digest, index, name, value, principal, came))
 
     async def withdraw(
-        self, plan_id: str, digest: str, verb: Literal["cancel", "abort"], principal: Principal, reason: str
+        self,
+        plan_id: str,
+        digest: str,
+        verb: Literal["cancel", "abort"],
+        principal: Principal,
+        reason: str,
+        came: Provenance | None = None,
     ) -> str:
-        return str(await self.call("withdraw", plan_id, digest, verb, principal, reason))
+        return str(await self.call("withdraw", plan_id, digest, verb, principal, reason, came))
+
+    async def acknowledge(
+        self, incident_id: str, principal: Principal, reason: str, came: Provenance | None = None
+    ) -> str:
+        return str(await self.call("acknowledge", incident_id, principal, reason, came))
 
     async def close(
         self, incident_id: str, verb: Literal["resolve", "escalate"], principal: Principal, reason: str
     ) -> str:
         return str(await self.call("close", incident_id, verb, principal, reason))
+
+    async def offer(self, plan_id: str, audience: str) -> str:
+        return str(await self.call("offer", plan_id, audience))
 
 
 class ExecutionHandle(_Handle):
@@ -243,6 +290,11 @@ class ExecutionHandle(_Handle):
 
     def __init__(self, namespace: str) -> None:
         super().__init__(EXECUTION, namespace)
+
+
+def named(name: str, namespace: str) -> _Handle:
+    """The actor of that name, to be pinged and ended."""
+    return _Handle(name, namespace)
 
 
 def create(remote_class: Any, *args: object) -> None:

@@ -3,18 +3,23 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
+from sentinel import crash_points
 from sentinel.codec import entry_of, record_of
-from sentinel.errors import Conflict, Invalid, OutcomeUnknown, Overloaded, Unavailable
+from sentinel.errors import Conflict, Held, Invalid, OutcomeUnknown, Overloaded, Unavailable
 from sentinel.ids import IncidentId
 from sentinel.incidents.audit import GENESIS, Break, Record, verify
 from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.history import apply
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
 from sentinel.ports import DeadLetter, EventStore, JournalStore, Located, Pending, Standing
+from sentinel.remediation.budget import Guard
+from sentinel.remediation.ledger import Rules, guard_of
+from sentinel.remediation.switch import Switch, next_record, state_of
 from sentinel.telemetry.events import Event
 
 T = TypeVar("T")
@@ -39,8 +44,10 @@ class JournalActor:
     So every caller's loop may repeat itself, and two writers can never both win a sequence number.
     """
 
-    def __init__(self, store: JournalStore, events: EventStore | None = None) -> None:
+    def __init__(self, store: JournalStore, events: EventStore | None = None, rules: Rules | None = None) -> None:
+        """Without `rules` no limit is kept and no switch asked: for tests of other parts."""
         self._store = store
+        self._rules = rules
         self._events = events
         self._event_turn = asyncio.Lock()
         self._event_calls = 0
@@ -74,7 +81,8 @@ class JournalActor:
     ) -> Incident:
         """Record `facts` after entry `expected_seq` (0 for a new incident), all or none, and answer the incident.
 
-        Raises IllegalTransition for a fact its life forbids, Conflict if the incident has moved on,
+        Raises IllegalTransition for a fact its life forbids, Conflict if the incident has moved on, Held where a limit
+        or the kill switch stands in the way of what the facts are about to do,
         Unavailable if the store does not answer, OutcomeUnknown if it may or may not have been written.
         """
         async with self._writing:
@@ -95,10 +103,12 @@ class JournalActor:
                     raise Invalid(fact.kind, fact, "a fact that reads back as it was written")
                 records.append(record)
                 hash_ = record.hash
-            if incident is None:
+            if incident is None or not facts:
                 raise Conflict(f"incident {incident_id}: no facts were given")
+            guard = guard_of(incident, facts, self._rules, at_ms) if self._rules else None
+            crash_points.reached(f"before {facts[0].kind}")
             try:
-                position = await asyncio.to_thread(self._store.append, records)
+                position = await asyncio.to_thread(self._guarded_append, records, guard)
             except (Conflict, OutcomeUnknown):
                 # Another journal wrote to the same database, or nobody knows whether this was written:
                 # what the store has is the truth, so take it in.
@@ -110,11 +120,48 @@ class JournalActor:
             else:
                 # Entries of another journal may lie between: to step over them would be never to see them.
                 await self._catch_up()
+        crash_points.reached(f"after {facts[0].kind}")
         for fact in facts:
             log.info("recorded", incident_id=incident_id, fact=fact.kind, plan_id=getattr(fact, "plan_id", None))
         async with self._grown:
             self._grown.notify_all()
         return incident
+
+    def _guarded_append(self, records: Sequence[Record], guard: Guard | None) -> int:
+        if guard and (guard.claim or guard.intent) and (why := self._stopped_by_file()):
+            raise Held(f"the kill switch is on: {why}")
+        return self._store.append(records, guard)
+
+    def _stopped_by_file(self) -> str:
+        """Why the file that stops everything does so; one that cannot be looked for stops as well."""
+        path = self._rules.stop_file if self._rules else ""
+        if not path:
+            return ""
+        try:
+            Path(path).lstat()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            return f"the file {path} cannot be looked for ({error.strerror})"
+        return f"the file {path} is there"
+
+    async def kill_switch(self) -> Switch:
+        """Whether nothing may be sent, and who said so last. The file that stops everything wins."""
+        turns = await asyncio.to_thread(self._store.switched)
+        by_file = await asyncio.to_thread(self._stopped_by_file)
+        return Switch(stopped=True, reason=by_file) if by_file else state_of(turns[-1] if turns else None)
+
+    async def turn_kill_switch(self, stopped: bool, principal: Principal, reason: str, at_ms: int) -> Switch:
+        """Stop or resume, and answer what then holds. What returned is on disk; no later intent misses it.
+
+        Raises Conflict where another turn came first, else as `append` does.
+        """
+        async with self._writing:
+            turns = await asyncio.to_thread(self._store.switched)
+            record = next_record(turns, stopped, principal, reason, at_ms)
+            await asyncio.to_thread(self._store.switch, record)
+        log.warning("kill switch", stopped=stopped, principal=principal.id, reason=reason)
+        return await self.kill_switch()
 
     async def incident(self, incident_id: IncidentId) -> Incident | None:
         """One incident as it now is, or None."""
@@ -171,10 +218,15 @@ class JournalActor:
         """Where the audit chain of any incident does not hold; empty if all do."""
 
         def check() -> list[Break]:
-            breaks = (verify(self._store.read(incident_id)) for incident_id in self._store.incident_ids())
+            breaks = [verify(self._store.read(incident_id)) for incident_id in self._store.incident_ids()]
+            breaks.append(verify(self._store.switched()))
             return [broken for broken in breaks if broken]
 
         return await asyncio.to_thread(check)
+
+    async def records(self, after: int, limit: int) -> list[Located]:
+        """Up to `limit` records as they lie in the store, every incident's, after a position."""
+        return await asyncio.to_thread(self._store.read_after, after, limit)
 
     async def receive(self, events: Sequence[Event], received_at_ms: int) -> list[bool]:
         """Keep outside events, all or none, and answer for each whether it was new. What returned is on disk.

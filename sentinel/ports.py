@@ -1,7 +1,7 @@
 """What the shell needs from the world, as Protocols. adapters/ keeps them, in_memory.py among others."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from sentinel.ids import IncidentId, StepKey
 from sentinel.incidents.audit import Record
-from sentinel.incidents.nouns import Card, Scalar, Step
+from sentinel.incidents.nouns import Card, Scalar, Seen, Step
+from sentinel.remediation.budget import Guard
 from sentinel.telemetry.events import Event
 from sentinel.telemetry.sns import Envelope
 
@@ -28,8 +29,11 @@ class JournalStore(Protocol):
     Synchronous and safe from one thread at a time. An append that returned survives a crash.
     """
 
-    def append(self, records: Sequence[Record]) -> int:
+    def append(self, records: Sequence[Record], guard: Guard | None = None) -> int:
         """Write records of one incident, all or none, and answer the position of the last.
+
+        What `guard` adds is written in the same transaction, in which it is also checked against what is there: no two
+        appends, of whatever process, both take the last place. Raises Held where the guard refuses.
 
         Raises Conflict if any (incident, sequence) is taken or does not follow the last one stored;
         Unavailable if the store cannot be reached, is locked or is full (nothing was written);
@@ -47,6 +51,14 @@ class JournalStore(Protocol):
 
     def incident_ids(self) -> list[IncidentId]:
         """Every incident in the store, the one touched last first."""
+        ...
+
+    def switched(self) -> list[Record]:
+        """Every turn of the kill switch in sequence, chained as one history; empty if it was never touched."""
+        ...
+
+    def switch(self, record: Record) -> None:
+        """Turn the kill switch by the next record of its history. Raises as `append` does."""
         ...
 
     def close(self) -> None:
@@ -222,9 +234,10 @@ class IncidentMemory(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """A resource as it is: a few comparable values, such as `desired` and `running`."""
+    """A resource as it is: a few comparable values, such as `desired` and `running`, and the tags it carries."""
 
     values: Mapping[str, Scalar]
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Cloud(Protocol):
@@ -243,6 +256,30 @@ class Cloud(Protocol):
         """Make the one effectful call of `step`'s action, and answer what AWS said, in a line."""
         ...
 
+    def rehearse(self, step: Step) -> str:
+        """What `send` would send, in a line, having asked AWS whether it may where AWS can be asked. No effect."""
+        ...
+
+
+class Preflight(Protocol):
+    """A look at what a step would touch, before anybody is asked. Blocking; safe from any thread. Changes nothing."""
+
+    def look(self, step: Step) -> Seen:
+        """The target of `step` as it is, with notes for people.
+
+        Raises Forbidden or Invalid where the step could not be done (no such resource, no right to), and Unavailable
+        if AWS does not answer.
+        """
+        ...
+
+
+class Directory(Protocol):
+    """Who belongs to which group of people."""
+
+    async def members(self, group: str) -> frozenset[str]:
+        """The principal ids of a group as it was at most a minute ago. Raises Unavailable or Forbidden."""
+        ...
+
 
 class Messenger(Protocol):
     """Chat. Each method raises Unavailable (may be repeated) or Forbidden / Invalid (may not)."""
@@ -258,6 +295,10 @@ class Messenger(Protocol):
 
     async def update(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> None:
         """Replace the message."""
+        ...
+
+    async def reply(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> Card:
+        """Post below a message that can be updated, and answer where it lies."""
         ...
 
 

@@ -20,6 +20,14 @@ class Decision(BaseModel):
     reason: Annotated[str, Field(max_length=1000)] = ""
 
 
+class Narrowing(Decision):
+    """A smaller value for one parameter of a plan, bound to the digest that was shown."""
+
+    step: Annotated[int, Field(ge=0, le=100, description="the step's index, from 0")]
+    parameter: Annotated[str, Field(min_length=1, max_length=100)]
+    value: Annotated[int, Field(ge=0, le=1_000_000_000)]
+
+
 class Reason(BaseModel):
     """Why an incident is closed or escalated by hand."""
 
@@ -95,11 +103,49 @@ class AlertExplained(BaseModel):
     curves: list[Curve]
 
 
+class SwitchTurn(BaseModel):
+    """What the kill switch shall be, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+    stopped: bool
+    reason: Annotated[str, Field(max_length=1000)] = ""
+
+
+class SwitchState(BaseModel):
+    """The kill switch: whether nothing is sent, and who said so last, when and why."""
+
+    stopped: bool
+    reason: str
+    principal: Principal | None
+    at: str | None
+
+
 class AuditReport(BaseModel):
     """Whether every hash chain holds."""
 
     intact: bool
     breaks: list[Break]
+
+
+class AuditRecord(BaseModel):
+    """An entry as it lies in the store: the texts that were hashed."""
+
+    position: int
+    incident_id: str
+    seq: int
+    at_ms: int
+    principal: str
+    kind: str
+    body: str
+    prev_hash: str
+    hash: str
+
+
+class AuditPage(BaseModel):
+    """Records in the order in which they were written; `next` is the `after` of the following page."""
+
+    records: list[AuditRecord]
+    next: int | None
 
 
 class Health(BaseModel):

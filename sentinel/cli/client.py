@@ -44,6 +44,10 @@ class Client:
         """The JSON answer to a POST of JSON."""
         return self._call("POST", path, json=body)
 
+    def put(self, path: str, body: object) -> Any:
+        """The JSON answer to a PUT of JSON."""
+        return self._call("PUT", path, json=body)
+
     def ready(self) -> dict[str, Any] | None:
         """The health report once everything answers; None while it does not."""
         try:

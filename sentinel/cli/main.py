@@ -205,14 +205,78 @@ def tune(
 
 
 @app.command()
-def audit(api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
+def approve(
+    plan_id: str,
+    digest: Annotated[str, typer.Option(help="The digest that you read, or its first 12 digits.")],
+    reason: Annotated[str, typer.Option(help="Why; it goes on record.")] = "",
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Say yes to a plan as it was shown."""
+    from sentinel.cli import deciding  # noqa: PLC0415 keeps --help quick
+
+    deciding.run(_client(api_url, key), console, "approve", plan_id, digest, reason)
+
+
+@app.command()
+def reject(
+    plan_id: str,
+    digest: Annotated[str, typer.Option(help="The digest that you read, or its first 12 digits.")],
+    reason: Annotated[str, typer.Option(help="Why; it goes on record.")] = "",
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Say no to a plan as it was shown."""
+    from sentinel.cli import deciding  # noqa: PLC0415 keeps --help quick
+
+    deciding.run(_client(api_url, key), console, "reject", plan_id, digest, reason)
+
+
+audit_app = typer.Typer(help="Who decided what, and whether the record holds.", invoke_without_command=True)
+app.add_typer(audit_app, name="audit")
+
+
+@audit_app.callback()
+def audit(context: typer.Context, api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
+    """Alone: verify the hash chain of every incident; exit code 1 if one does not hold."""
+    if context.invoked_subcommand is None:
+        audit_verify(api_url=api_url, key=key)
+
+
+@audit_app.command("show")
+def audit_show(
+    incident: Annotated[str, typer.Option(help="Only decisions on this incident.")] = "",
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Every decision: when, by whom, how they were authenticated, what they were shown, and why."""
+    from sentinel.cli import audit as command  # noqa: PLC0415 keeps --help quick
+
+    command.show(_client(api_url, key), console, incident)
+
+
+@audit_app.command("verify")
+def audit_verify(
+    file: Annotated[Path | None, typer.Option(help="Verify this export instead of a running Sentinel.")] = None,
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
     """Verify the hash chain of every incident; exit code 1 if one does not hold."""
-    report = _client(api_url, key).get("/api/v1/audit")
-    for each in report["breaks"]:
-        console.print(f"[red]{each['incident_id']} entry {each['seq']}[/red]: {each['reason']}")
-    if report["intact"]:
-        console.print("every chain holds")
-    raise typer.Exit(0 if report["intact"] else 1)
+    from sentinel.cli import audit as command  # noqa: PLC0415 keeps --help quick
+
+    raise typer.Exit(command.check_file(console, file) if file else command.check(_client(api_url, key), console))
+
+
+@audit_app.command("export")
+def audit_export(
+    file: Annotated[Path | None, typer.Option(help="Write here instead of to standard output.")] = None,
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Every record as a line of JSON, hashes and all."""
+    from sentinel.cli import audit as command  # noqa: PLC0415 keeps --help quick
+
+    command.export(_client(api_url, key), console, file)
 
 
 @app.command()
@@ -225,6 +289,29 @@ def key(
     from sentinel.cli import keys  # noqa: PLC0415 keeps --help quick
 
     keys.run(console, name, scope, days)
+
+
+@app.command()
+def actions(name: Annotated[str, typer.Argument(help="Show this one whole.")] = "") -> None:
+    """List what Sentinel can do on AWS and Kubernetes: parameters, permissions, and how each repeats and is undone."""
+    from sentinel.cli import catalog  # noqa: PLC0415 keeps --help quick
+
+    catalog.run(console, name)
+
+
+@app.command(name="kill-switch")
+def kill_switch(
+    stop: Annotated[
+        bool | None, typer.Option("--stop/--resume", help="Stop everything not yet sent, or resume.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the audit.")] = "",
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Show the kill switch or turn it: who may approve may stop, resuming takes the scope admin."""
+    from sentinel.cli import kill_switch as command  # noqa: PLC0415 keeps --help quick
+
+    command.run(_client(api_url, key), console, stop=stop, reason=reason)
 
 
 @app.command()

@@ -140,6 +140,11 @@ def _plan(console: Console, record: dict[str, Any]) -> None:
     dry = "  [yellow]DRY RUN[/yellow]" if plan["dry_run"] else ""
     console.print(f"\nplan [bold]{plan['plan_id']}[/bold] ({plan['runbook']}): {record['state']}{dry}")
     console.print(f"  because {escape(plan['reason'])}; digest {plan['digest'][:12]}")
+    for seen in plan["targets"]:
+        for note in (*seen["notes"], f"account {seen['account']}, {seen['region']}"):
+            console.print(f"  › {escape(note)}")
+    if plan["track_record"]:
+        console.print(f"  {escape(plan['track_record'])}")
     for verdict in record["verdicts"]:
         console.print(f"  {verdict['decision']} by {escape(verdict['principal']['name'])} at {iso(verdict['at_ms'])}")
     for step, state in zip(plan["steps"], record["steps"], strict=True):

@@ -70,6 +70,24 @@ class CardPosted(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotePosted(Fact):
+    """The thread below the card tells of every entry up to `upto_seq`."""
+
+    kind: ClassVar[str] = "note_posted"
+    card: Card
+    upto_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentAcknowledged(Fact):
+    """A person has seen it and looks after it."""
+
+    kind: ClassVar[str] = "incident_acknowledged"
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentEscalated(Fact):
     """A person must look."""
 
@@ -114,6 +132,16 @@ class ApprovalRequested(PlanFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalReminded(PlanFact):
+    """People were asked again; with `escalated`, those in `to` as well, who may decide from now on."""
+
+    kind: ClassVar[str] = "approval_reminded"
+    to: tuple[str, ...]
+    escalated: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictGiven(PlanFact):
     """A principal approved or rejected the digest that was shown."""
 
@@ -155,6 +183,14 @@ class PlanCancelled(PlanFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanHeld(PlanFact):
+    """The approved plan may not start yet, by a limit or the kill switch; it is tried again until it expires."""
+
+    kind: ClassVar[str] = "plan_held"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionStarted(PlanFact):
     """An executor claimed the plan; `owner` names its process."""
 
@@ -183,6 +219,13 @@ class StepStarted(StepFact):
 
     kind: ClassVar[str] = "step_started"
     previous: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResent(StepFact):
+    """The intent to send once more what surely had no effect, or may repeat; recorded before the call."""
+
+    kind: ClassVar[str] = "step_resent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,9 +279,17 @@ class RollbackStarted(PlanFact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndoStarted(StepFact):
-    """The intent to undo one step, recorded before the call."""
+    """The intent to undo one step, recorded before the call; `previous` is the resource as it was then."""
 
     kind: ClassVar[str] = "undo_started"
+    previous: Mapping[str, Scalar] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoResent(StepFact):
+    """The intent to send an undo once more, recorded before the call."""
+
+    kind: ClassVar[str] = "undo_resent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,38 +324,11 @@ class PlanRollbackFailed(PlanFact):
     reason: str
 
 
+# Every fact of this file that has a name of its own.
 FACTS: Mapping[str, type[Fact]] = {
-    fact.kind: fact
-    for fact in (
-        IncidentOpened,
-        AlertRaised,
-        AlertCleared,
-        DuplicateFolded,
-        CardPosted,
-        IncidentEscalated,
-        IncidentResolved,
-        PlanProposed,
-        ApprovalRequested,
-        VerdictGiven,
-        PlanApproved,
-        PlanRejected,
-        PlanExpired,
-        PlanCancelled,
-        ExecutionStarted,
-        ExecutionResumed,
-        StepStarted,
-        StepSucceeded,
-        StepFailed,
-        StepUnknown,
-        VerificationStarted,
-        PlanSucceeded,
-        RollbackStarted,
-        UndoStarted,
-        UndoSucceeded,
-        UndoFailed,
-        PlanRolledBack,
-        PlanRollbackFailed,
-    )
+    each.kind: each
+    for each in tuple(globals().values())
+    if isinstance(each, type) and issubclass(each, Fact) and each.kind != Fact.kind
 }
 
 

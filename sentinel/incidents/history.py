@@ -75,6 +75,10 @@ def _change(incident: Incident, entry: f.Entry) -> Incident:
             return replace(incident, alerts=alerts)
         case f.CardPosted(card=card):
             return replace(incident, cards=(*incident.cards, card))
+        case f.NotePosted(upto_seq=upto):
+            return replace(incident, told_seq=max(incident.told_seq, upto))
+        case f.IncidentAcknowledged(by=by):
+            return replace(incident, acknowledged_by=by)
         case f.IncidentEscalated(reason=reason):
             return replace(incident, state_reason=reason)
         case f.IncidentResolved(reason=reason):
@@ -109,10 +113,18 @@ def _plan_changed(incident: Incident, entry: f.Entry, fact: f.PlanFact | f.PlanP
         raise IllegalTransition(f"incident {incident.id} has no plan {fact.plan_id}")
     record = replace(before, state=state)
     match fact:
+        case f.ApprovalRequested():
+            record = replace(record, asked_at_ms=entry.at_ms)
+        case f.ApprovalReminded(escalated=escalated):
+            record = replace(record, reminded_at_ms=entry.at_ms)
+            record = replace(record, escalated_at_ms=entry.at_ms) if escalated else record
+            return replace(incident, plans=_with_plan(incident, record))
         case f.VerdictGiven(verdict=verdict):
             record = replace(record, verdicts=(*record.verdicts, verdict))
         case f.PlanApproved():
             record = replace(record, approved_at_ms=entry.at_ms)
+        case f.PlanHeld(reason=why):
+            record = replace(record, held_reason=why)
         case f.ExecutionStarted(owner=owner):
             record = replace(record, owner=owner, owned_since_ms=entry.at_ms, started_at_ms=entry.at_ms)
         case f.ExecutionResumed(owner=owner):
@@ -128,8 +140,11 @@ def _plan_changed(incident: Incident, entry: f.Entry, fact: f.PlanFact | f.PlanP
     reason = getattr(fact, "reason", "")
     if not state.live:
         record = replace(record, ended_reason=reason)
-    replaced = tuple(record if each.plan.plan_id == fact.plan_id else each for each in incident.plans)
-    return replace(incident, plans=replaced, state_reason=reason or incident.state_reason)
+    return replace(incident, plans=_with_plan(incident, record), state_reason=reason or incident.state_reason)
+
+
+def _with_plan(incident: Incident, record: PlanRecord) -> tuple[PlanRecord, ...]:
+    return tuple(record if each.plan.plan_id == record.plan.plan_id else each for each in incident.plans)
 
 
 def _step_changed(record: PlanRecord, entry: f.Entry, fact: f.StepFact) -> PlanRecord:
@@ -140,6 +155,8 @@ def _step_changed(record: PlanRecord, entry: f.Entry, fact: f.StepFact) -> PlanR
         step = replace(step, sent=fact.sent)
     if isinstance(fact, f.StepStarted):
         step = replace(step, previous=fact.previous, started_at_ms=entry.at_ms)
-    elif after is not StepState.UNDO_STARTED:
+    elif isinstance(fact, f.UndoStarted):
+        step = replace(step, undo_previous=fact.previous)
+    elif after not in (StepState.STARTED, StepState.UNDO_STARTED):
         step = replace(step, ended_at_ms=entry.at_ms)
     return replace(record, steps=(*record.steps[: fact.index], step, *record.steps[fact.index + 1 :]))

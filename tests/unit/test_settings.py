@@ -305,7 +305,7 @@ RUNBOOKS: dict[str, tuple[Any, str, str]] = {
     "an unknown action": (
         [{"name": "a", "steps": [{"action": "ecs.destroy"}]}],
         "runbooks.0",
-        "one of ec2.reboot_instance",
+        "one of autoscaling.set_desired_capacity",
     ),
     "a missing parameter": ([{"name": "a", "steps": [{"action": "ec2.reboot_instance"}]}], "runbooks.0", "instance id"),
     "no steps": ([{"name": "a", "steps": []}], "runbooks.0.steps", "at least 1 item"),
