@@ -27,7 +27,7 @@ _LOCK = threading.Lock()  # Matplotlib's fonts and caches are not made for sever
 def draw(explained: Explained) -> bytes:
     """A PNG of WIDTH x HEIGHT, taller by FURTHER for each curve after the first. Raises ValueError without a curve.
 
-    Slow (a tenth of a second): call it in a worker thread. It draws for one at a time.
+    Slow (tenths of a second): call it in a worker thread. It draws for one at a time.
     """
     curves = explained.curves
     if not curves:
