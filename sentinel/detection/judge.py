@@ -138,7 +138,8 @@ def judge(
     if breached is not None:
         up = np.where(breached[at], state.policies.breach_up(rows, now.raw[at]), up)
         scored = scored | breached[at]
-    band = (needed * np.maximum(spread, least)).astype(np.float64)
+    # What is expected is the same however cautious the series has become.
+    band = (needed / some.caution * np.maximum(spread, least)).astype(np.float64)
     judged = Scored(
         at_ms=now.at_ms[at],
         value=now.raw[at],
