@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from actors.journal import Followed
+from sentinel.correlation.silences import Silence
+from sentinel.correlation.topology import Edge, Seen
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
 from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents.audit import Break
@@ -61,6 +63,18 @@ class Events(Protocol):
     async def event_standing(self) -> Mapping[str, Standing]: ...
 
 
+class Silences(Protocol):
+    """The journal's side that keeps silences; see `actors.journal.JournalActor`."""
+
+    async def add_silence(self, silence: Silence) -> Silence: ...
+
+    async def end_silence(self, silence_id: str, at_ms: int, by: str) -> Silence: ...
+
+    async def silences(self) -> list[Silence]: ...
+
+    async def silenced_counts(self) -> Mapping[str, int]: ...
+
+
 class Detectors(Protocol):
     """All detection actors as one."""
 
@@ -70,11 +84,25 @@ class Detectors(Protocol):
         """How the series are now, asked by service."""
         ...
 
+    async def seen(self) -> Seen:
+        """The services and calls that the series speak of."""
+        ...
+
 
 class Correlation(Protocol):
     """See `actors.correlation.CorrelationActor`."""
 
     async def submit(self, anomalies: Sequence[Anomaly]) -> None: ...
+
+    async def not_duplicate(
+        self, incident_id: str, fingerprints: Sequence[str], principal: Principal, reason: str
+    ) -> str: ...
+
+    async def same_as(self, incident_id: str, other_id: str, principal: Principal, reason: str) -> str: ...
+
+    async def call_graph(self) -> tuple[Sequence[Edge], Sequence[str]]: ...
+
+    async def rebuild_memory(self) -> int: ...
 
 
 class Approval(Protocol):

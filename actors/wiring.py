@@ -6,20 +6,18 @@ made inside the process of the actor that owns it, so connections and engines ne
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import ray
 import structlog
-from numpy.typing import NDArray
 
 from actors import handles
 from actors.alarms import AlarmPoller, Alarms
 from actors.api import Events
 from actors.approval import ApprovalActor
 from actors.cards import Cards
-from actors.correlation import CorrelationActor, CorrelationPolicy
+from actors.correlation import CorrelationActor
 from actors.detection import DetectionActor
 from actors.execution import ExecutionActor
 from actors.following import keep_running
@@ -39,9 +37,12 @@ from sentinel.adapters.sql_journal import SqlJournalStore
 from sentinel.adapters.sqs import SqsQueue
 from sentinel.adapters.unconnected import UnconnectedCloud
 from sentinel.clock import Clock, SystemClock
+from sentinel.correlation.scope import ANYWHERE, Scope
+from sentinel.correlation.signature import Vectors
 from sentinel.correlation.topology import topology_of
 from sentinel.detection.config import DetectorConfig
 from sentinel.errors import SentinelError, Unavailable
+from sentinel.ids import IncidentId
 from sentinel.ports import Cloud, Memory, Recalled
 from sentinel.remediation.approval import ApprovalPolicy
 from sentinel.remediation.planner import PlanPolicy
@@ -99,14 +100,7 @@ class Correlation(CorrelationActor):
             detectors=detectors(settings),
             memory=OpenedWhenNeeded(settings),
             topology=topology_of(correlation.topology),
-            policy=CorrelationPolicy(
-                group_wait_s=correlation.group_wait_s,
-                group_window_s=correlation.group_window_s,
-                resolve_after_s=correlation.resolve_after_s,
-                dedup_window_s=correlation.dedup_window_s,
-                dedup_similarity=correlation.dedup_similarity,
-                recall_limit=correlation.recall_limit,
-            ),
+            policy=correlation.policy,
             clock=clock,
         )
         self._running = keep_running(self.run, "correlation", clock)
@@ -257,13 +251,21 @@ class OpenedWhenNeeded:
         """See `ports.IncidentMemory`."""
         return self._opened.note if self._opened else ""
 
-    def remember(self, memory: Memory) -> None:
+    def remember(self, memories: Sequence[Memory]) -> None:
         """See `ports.IncidentMemory`."""
-        self._open().remember(memory)
+        self._open().remember(memories)
 
-    def similar(self, vector: NDArray[np.float32], limit: int) -> list[Recalled]:
+    def similar(self, vectors: Vectors, limit: int, scope: Scope = ANYWHERE) -> list[Recalled]:
         """See `ports.IncidentMemory`."""
-        return self._open().similar(vector, limit)
+        return self._open().similar(vectors, limit, scope)
+
+    def held(self) -> Mapping[IncidentId, int]:
+        """See `ports.IncidentMemory`."""
+        return self._open().held()
+
+    def start_over(self) -> None:
+        """See `ports.IncidentMemory`."""
+        self._open().start_over()
 
     def close(self) -> None:
         """See `ports.IncidentMemory`."""

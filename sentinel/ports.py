@@ -4,9 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from sentinel.correlation.scope import ANYWHERE, Scope
+from sentinel.correlation.signature import Vectors
 from sentinel.ids import IncidentId, StepKey
 from sentinel.incidents.audit import Record
 from sentinel.incidents.nouns import Card, Scalar, Step
@@ -168,25 +167,30 @@ class AlarmQueue(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """An incident as it is remembered: its signature vector (float32[d], unit length) and what came of it."""
+    """An incident as it is remembered: its vectors and what came of it, as known at entry `seq` of its history."""
 
     incident_id: IncidentId
-    vector: NDArray[np.float32]
+    vectors: Vectors
     title: str
     services: tuple[str, ...]
     opened_at_ms: int
+    last_seen_ms: int
     outcome: str
     runbook: str | None
     fixed_by: tuple[str, ...]
     recovery_ms: int | None
+    rejected: str = ""
+    scope: Scope = ANYWHERE
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
-    """A memory and its cosine similarity to what was asked."""
+    """A memory, how alike it is to what was asked (`correlation.recall.fused`), and by what, in words."""
 
     memory: Memory
     similarity: float
+    why: str
 
 
 class IncidentMemory(Protocol):
@@ -200,12 +204,20 @@ class IncidentMemory(Protocol):
         """Empty while memory works, else a sentence on what is lost."""
         ...
 
-    def remember(self, memory: Memory) -> None:
-        """Keep or replace the memory of one incident; readable by `similar` once this returns."""
+    def remember(self, memories: Sequence[Memory]) -> None:
+        """Keep or replace these; readable by `similar` once this returns. What was raised may be repeated."""
         ...
 
-    def similar(self, vector: NDArray[np.float32], limit: int) -> list[Recalled]:
-        """The nearest memories by cosine, best first."""
+    def similar(self, vectors: Vectors, limit: int, scope: Scope = ANYWHERE) -> list[Recalled]:
+        """The memories most alike, best first, of those that may be of the same tenant and environment."""
+        ...
+
+    def held(self) -> Mapping[IncidentId, int]:
+        """Every incident remembered, and the `seq` it was remembered at."""
+        ...
+
+    def start_over(self) -> None:
+        """Forget everything, to be filled again."""
         ...
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from actors.approval import ApprovalActor
 from actors.cards import Cards
-from actors.correlation import CorrelationActor, CorrelationPolicy
+from actors.correlation import CorrelationActor
 from actors.execution import ExecutionActor
 from actors.journal import JournalActor
 from actors.steps import StepRunner
@@ -18,7 +18,8 @@ from sentinel.adapters.in_memory import (
 )
 from sentinel.adapters.slack_card import card
 from sentinel.clock import ManualClock
-from sentinel.correlation.topology import topology_of
+from sentinel.correlation.policy import CorrelationPolicy
+from sentinel.correlation.topology import Seen, topology_of
 from sentinel.detection.anomaly import Anomaly, Condition, SeriesHealth
 from sentinel.errors import SentinelError
 from sentinel.ids import Fingerprint, IncidentId
@@ -64,6 +65,7 @@ class Book:
         self.anomalies: list[Anomaly] = []
         self.errors: list[SentinelError] = []
         self.asked: list[Mapping[str, Sequence[Fingerprint]]] = []
+        self.calls = Seen(frozenset(), frozenset())
         self.when_asked: Callable[[], None] = lambda: None
 
     async def open_anomalies(self) -> list[Anomaly]:
@@ -84,6 +86,10 @@ class Book:
             for fingerprints in watched.values()
             for each in fingerprints
         ]
+
+    async def seen(self) -> Seen:
+        self._raise()
+        return self.calls
 
     def _raise(self) -> None:
         if self.errors:

@@ -40,16 +40,19 @@ INCIDENT_WALK = """
 -: incident_opened -> open
 open: alert_raised -> open, alert_cleared -> open, duplicate_folded -> open, card_posted -> open
 open: plan_proposed -> mitigating, incident_escalated -> escalated, incident_resolved -> resolved
+open: told_apart -> open, told_same -> open, silence_ended -> open, incident_merged -> resolved
 mitigating: alert_raised -> mitigating, alert_cleared -> mitigating, duplicate_folded -> mitigating
 mitigating: card_posted -> mitigating, approval_requested -> mitigating, verdict_given -> mitigating
 mitigating: plan_approved -> mitigating, execution_started -> mitigating, execution_resumed -> mitigating
 mitigating: step_started -> mitigating, step_succeeded -> mitigating, step_failed -> mitigating
 mitigating: step_unknown -> mitigating, verification_started -> mitigating, rollback_started -> mitigating
 mitigating: undo_started -> mitigating, undo_succeeded -> mitigating, undo_failed -> mitigating
+mitigating: told_same -> mitigating, silence_ended -> mitigating
 mitigating: plan_succeeded -> open, plan_rejected -> escalated, plan_expired -> escalated
 mitigating: plan_cancelled -> escalated, plan_rolled_back -> escalated, plan_rollback_failed -> escalated
 escalated: alert_raised -> escalated, alert_cleared -> escalated, duplicate_folded -> escalated
 escalated: card_posted -> escalated, plan_proposed -> mitigating, incident_resolved -> resolved
+escalated: told_apart -> escalated, told_same -> escalated, silence_ended -> escalated, incident_merged -> resolved
 resolved: alert_cleared -> resolved, card_posted -> resolved
 """
 PLAN_WALK = """
@@ -99,6 +102,7 @@ def table_of(table: Mapping[str | None, Mapping[type[f.Fact], str]]) -> dict[str
 INCIDENTS, PLANS = walk_of(INCIDENT_WALK), walk_of(PLAN_WALK)
 P = plan()
 PID = P.plan_id
+OTHER_ID = IncidentId("inc-20231114-0000beef-1")
 FACTS: dict[str, f.Fact] = {
     fact.kind: fact
     for fact in (
@@ -106,6 +110,12 @@ FACTS: dict[str, f.Fact] = {
         f.AlertRaised(alert=alert("payments"), suspects=(), reason="checkout calls payments"),
         f.AlertCleared(fingerprint=alert().fingerprint, ended_at_ms=T0),
         f.DuplicateFolded(alerts=(alert(),), similarity=0.9, threshold=0.8, reason="the same fault"),
+        f.ToldApart(other_id=OTHER_ID, alerts=(), suspects=(), reason="another fault", against=(alert("mail"),)),
+        f.ToldSame(
+            other_id=OTHER_ID, alerts=(alert("mail"),), suspects=(), occurrences=1, similarity=0.4, reason="one fault"
+        ),
+        f.IncidentMerged(into=OTHER_ID, reason="one fault"),
+        f.SilenceEnded(reason="its time is over"),
         posted(),
         f.IncidentEscalated(reason="no runbook"),
         f.IncidentResolved(reason="quiet"),
