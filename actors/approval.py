@@ -64,6 +64,8 @@ class ApprovalActor:
 
     async def settle(self, incident: Incident) -> None:
         """Do what this stage owes one incident as it now is."""
+        if incident.silenced:
+            return  # people asked not to be told of it; `SilenceEnded` brings it back
         now_ms = self._clock.now_ms()
         facts = self._due(incident, now_ms)
         if facts:

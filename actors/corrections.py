@@ -72,10 +72,10 @@ class Corrections:
     async def same_as(self, incident_id: str, other_id: str, principal: Principal, reason: str) -> str:
         """Count an incident in another one; where that is over, name this one its return.
 
-        Raises NotFound, Invalid for one and the same, Conflict where a plan of this one is live or it is over.
+        Raises NotFound, and Conflict for one and the same, or where a plan of this one is live or it is over.
         """
         if incident_id == other_id:
-            raise Invalid("of", other_id, "another incident")
+            raise Conflict(f"incident {incident_id} is the same as itself: name another one")
         for _ in range(_TRIES):
             incident = await self._changeable(incident_id, "merged")
             other = await self._journal.incident(IncidentId(other_id))

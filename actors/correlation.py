@@ -13,7 +13,6 @@ from actors.recollection import Recollection, resolved
 from sentinel.clock import Clock
 from sentinel.correlation import dedup, grouping, recall, suspects
 from sentinel.correlation.alerts import alert_of, change_of, harmful
-from sentinel.correlation.levels import Levels
 from sentinel.correlation.policy import CorrelationPolicy
 from sentinel.correlation.scope import scope_of
 from sentinel.correlation.signature import vectors
@@ -34,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 class CorrelationActor:
     """Hard state: none; incidents rest in the journal. Soft state: anomalies waiting for company, the hot window,
-    the calls seen, where series were just before, and what people said of duplicates.
+    the calls seen, and what people said of duplicates.
 
     `submit` that returned holds the anomalies in memory only. That is enough: what is unusual is asked of the
     detectors at start, and what is back to normal is asked of them as long as an incident has an open alert.
@@ -59,7 +58,6 @@ class CorrelationActor:
         self._calls = CallGraph(topology, detectors, clock)
         self._corrections = Corrections(journal, lambda: self._topology, clock)
         self._window = HotWindow(policy.dedup_window_s)
-        self._levels = Levels()
         self._policy = policy
         self._clock = clock
         self._events = events
@@ -126,8 +124,7 @@ class CorrelationActor:
         for alert in alerts:
             key = (alert.fingerprint, alert.started_at_ms)
             known = self._waiting.get(key)
-            moved = self._levels.seen(alert)
-            self._waiting[key] = merge(known, moved) if known else moved
+            self._waiting[key] = merge(known, alert) if known else alert
         if self._waiting and self._waiting_since_ms is None:
             self._waiting_since_ms = self._clock.now_ms()
 

@@ -34,6 +34,7 @@ from sentinel.adapters.slack_signature import verify
 from sentinel.adapters.sns import SnsTopics
 from sentinel.adapters.sql_events import SqlEventStore
 from sentinel.adapters.sql_journal import SqlJournalStore
+from sentinel.adapters.sql_silences import SqlSilenceStore
 from sentinel.adapters.sqs import SqsQueue
 from sentinel.adapters.unconnected import UnconnectedCloud
 from sentinel.clock import Clock, SystemClock
@@ -62,7 +63,7 @@ class Journal(JournalActor):
         while True:
             try:
                 store = SqlJournalStore(settings.store.url)
-                super().__init__(store, SqlEventStore(store.database))
+                super().__init__(store, SqlEventStore(store.database), SqlSilenceStore(store.database))
                 return
             except Unavailable as error:
                 # An actor whose constructor raises never comes back; a database that is away does.
@@ -97,6 +98,7 @@ class Correlation(CorrelationActor):
         super().__init__(
             journal=journal,
             events=journal,
+            silences=journal,
             detectors=detectors(settings),
             memory=OpenedWhenNeeded(settings),
             topology=topology_of(correlation.topology),

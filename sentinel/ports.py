@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sentinel.correlation.scope import ANYWHERE, Scope
 from sentinel.correlation.signature import Vectors
+from sentinel.correlation.silences import Silence
 from sentinel.ids import IncidentId, StepKey
 from sentinel.incidents.audit import Record
 from sentinel.incidents.nouns import Card, Scalar, Step
@@ -124,6 +125,25 @@ class EventStore(Protocol):
 
     def standing(self) -> Mapping[str, Standing]:
         """The counts of every source that ever sent something."""
+        ...
+
+
+MOST_SILENCES = 1000  # no person reads more
+
+
+class SilenceStore(Protocol):
+    """Where silences rest, those that are over too. Every method raises Unavailable if the store does not answer."""
+
+    def add(self, silence: Silence) -> None:
+        """Keep a silence; one of its id that is there already stays as it is."""
+        ...
+
+    def end(self, silence_id: str, at_ms: int, by: str) -> Silence:
+        """End it now, and answer it as it then is. Raises NotFound, or Conflict if it is over."""
+        ...
+
+    def silences(self) -> list[Silence]:
+        """The newest MOST_SILENCES, newest first."""
         ...
 
 

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from actors import handles, wiring
-from actors.api import Events
+from actors.api import Correlation, Events, Silences
 from sentinel import logs
 from sentinel.clock import Clock, SystemClock
 from sentinel.errors import SentinelError
@@ -26,6 +26,7 @@ from sentinel.telemetry.interning import Interner
 from serve_apps import errors
 from serve_apps.api import Application, Backend, build_router
 from serve_apps.auth import check_exposure
+from serve_apps.correlation import correlation_router
 from serve_apps.events import event_routes
 from serve_apps.ingest import Telemetry
 from serve_apps.intake import Intake
@@ -42,6 +43,8 @@ class Behind:
     """What stands behind the door."""
 
     backend: Backend
+    correlation: Correlation
+    silences: Silences
     events: Events
     scorer: Scorer
     clock: Clock
@@ -79,13 +82,22 @@ def on_ray(settings: Settings) -> Behind:
         },
         notes=notes,
     )
-    return Behind(backend=backend, events=journal, scorer=detectors, clock=SystemClock())
+    return Behind(
+        backend=backend,
+        correlation=correlation,
+        silences=journal,
+        events=journal,
+        scorer=detectors,
+        clock=SystemClock(),
+    )
 
 
 def build_door(settings: Settings, behind: Behind) -> FastAPI:
     """The whole HTTP door before what stands behind it."""
     backend, events, clock, meter = behind.backend, behind.events, behind.clock, Meter()
     door = Application(title="Sentinel", version="0.1.0", description=_DESCRIPTION)
+    # Before the small API, whose `/incidents/{incident_id}/{verb}` would take its paths.
+    door.include_router(correlation_router(settings, backend.journal, behind.correlation, behind.silences, clock))
     door.include_router(build_router(settings, backend, clock))
     detection = settings.detection
     interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series, detection.actors)

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from sentinel import errors
 
@@ -103,7 +104,13 @@ async def handle_http(request: Request, error: Exception) -> Response:
     """What the framework refuses by itself, as no such path or a body that is no JSON, in the form of our errors."""
     assert isinstance(error, HTTPException)
     told = Problem(error=error.detail, next_step=errors.NextStep.DO_NOT_RETRY)
-    return _answer(told, error.status_code, error.headers)
+    headers = error.headers
+    if error.status_code == 405:
+        # The router names the methods of the first route of this path; the others have theirs.
+        found = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+        allowed = {method for route in found for method in getattr(route, "methods", None) or ()}
+        headers = {**(headers or {}), "Allow": ", ".join(sorted(allowed))}
+    return _answer(told, error.status_code, headers)
 
 
 def _printable(text: str) -> str:

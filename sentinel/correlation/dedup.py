@@ -17,12 +17,19 @@ from sentinel.correlation.window import Near, last_seen_ms
 from sentinel.ids import IncidentId
 from sentinel.incidents.nouns import Alert, Correction, Incident, IncidentState
 
+_ONE_AND_THE_SAME = 0.98
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A pair that people told apart, or told to be the same (`same`), by their signatures; `said` names them and it."""
+    """A pair that people told apart, or told to be the same (`same`), by their signatures; `said` names them and it.
+
+    Where two that were told apart have one and the same signature, nothing is learned of others like them: then it
+    concerns the incident `about` alone, in which they were.
+    """
 
     same: bool
+    about: IncidentId
     one: Vector
     other: Vector
     said: str
@@ -55,6 +62,7 @@ def example_of(incident_id: IncidentId, correction: Correction, topology: Topolo
     because = f": {correction.reason}" if correction.reason else ""
     return Example(
         same=correction.same,
+        about=incident_id,
         one=_signature_of(correction.alerts, topology),
         other=_signature_of(correction.against, topology),
         said=f"{correction.principal.name} said that the like of {correction.other_id} is {verb} "
@@ -95,7 +103,7 @@ def judge(
     same: list[tuple[Near, str]] = []
     told_apart: list[str] = []
     for each in comparable:
-        example = _said_of(vector, each.vector, examples, threshold)
+        example = _said_of(vector, each, examples, threshold)
         alike = f"similarity {each.similarity:.2f}, threshold {threshold:.2f}"
         if example is not None and example.same:
             same.append((each, f"{example.said}; {alike}"))
@@ -137,13 +145,16 @@ def judge(
     )
 
 
-def _said_of(ours: Vector, theirs: Vector, examples: Sequence[Example], threshold: float) -> Example | None:
+def _said_of(ours: Vector, near: Near, examples: Sequence[Example], threshold: float) -> Example | None:
     """The example whose pair is most like this one, if both sides of it are alike; the later of equals."""
     best, found = threshold, None
     for example in examples:
+        alike = similarity(example.one, example.other)
+        if not example.same and alike >= _ONE_AND_THE_SAME and near.incident.id != example.about:
+            continue
         fits = max(
-            min(similarity(ours, example.one), similarity(theirs, example.other)),
-            min(similarity(ours, example.other), similarity(theirs, example.one)),
+            min(similarity(ours, example.one), similarity(near.vector, example.other)),
+            min(similarity(ours, example.other), similarity(near.vector, example.one)),
         )
         if fits >= best:
             best, found = fits, example

@@ -5,11 +5,11 @@ people, and planned for by nobody, until the silence ends or something else join
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from sentinel.correlation.alerts import harmful, subject
-from sentinel.errors import Invalid
+from sentinel.errors import Conflict, Invalid
 from sentinel.ids import IncidentId, content_digest
 from sentinel.incidents.nouns import Alert, Incident, IncidentState
 
@@ -107,6 +107,13 @@ def silence(
     )
 
 
+def ended(one: Silence, at_ms: int, by: str) -> Silence:
+    """The silence ended by `by` before its time. Raises Conflict for one that is over."""
+    if at_ms >= one.ends_at_ms:
+        raise Conflict(f"silence {one.id} is over")
+    return replace(one, ends_at_ms=at_ms, starts_at_ms=min(one.starts_at_ms, at_ms), ended_by=by)
+
+
 def silencing(alerts: Iterable[Alert], silences: Iterable[Silence], at_ms: int) -> Silence | None:
     """The silence that keeps these alerts from people: each harmful one must be matched by some silence that holds.
 
@@ -123,6 +130,12 @@ def silencing(alerts: Iterable[Alert], silences: Iterable[Silence], at_ms: int) 
             return None
         found.append(by)
     return min(found, key=holding.index)
+
+
+def covers(one: Silence, alerts: Iterable[Alert]) -> bool:
+    """Whether the silence alone matches everything harmful that is still going on, and something is."""
+    told = [alert for alert in alerts if alert.open and harmful(alert)]
+    return bool(told) and all(map(one.matches, told))
 
 
 def preview(meant: Silence, incidents: Iterable[Incident]) -> Mapping[IncidentId, tuple[Alert, ...]]:

@@ -108,8 +108,8 @@ class Alert:
     system, such as `alertmanager`) has neither value nor band, a score that stands for its severity, and what
     its `note` says; it is over when that system says so.
 
-    `change` is how far, in the same spreads, the value moved from where it was just before; None where that was normal,
-    and the score says it all.
+    `change` is how far, in the same spreads, the value moved from where it was just before. None where that was normal,
+    as when a detector opens an anomaly: then the score says it all, and ranking needs no other history.
     """
 
     fingerprint: Fingerprint

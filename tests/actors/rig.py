@@ -173,7 +173,9 @@ class Rig:
             clock=self.clock,
         )
 
-    def correlation(self, *, memory: IncidentMemory | None = None, journal: Any = None) -> CorrelationActor:
+    def correlation(
+        self, *, memory: IncidentMemory | None = None, journal: Any = None, silences: Any = None
+    ) -> CorrelationActor:
         """A correlation actor of a small shop."""
         return CorrelationActor(
             journal=journal or self.journal,
@@ -182,6 +184,7 @@ class Rig:
             topology=SHOP,
             policy=POLICY,
             clock=self.clock,
+            silences=silences,
         )
 
     async def tell(self, *facts: f.Fact, incident: IncidentId = ID) -> Incident:

@@ -20,6 +20,7 @@ from actors.wiring import detector_config
 from sentinel import logs
 from sentinel.adapters.in_memory import InMemoryCheckpoints, InMemoryJournalStore
 from sentinel.adapters.in_memory_events import InMemoryEventStore
+from sentinel.adapters.in_memory_silences import InMemorySilenceStore
 from sentinel.clock import Clock, ManualClock, SystemClock
 from sentinel.detection.anomaly import Anomaly
 from sentinel.errors import SentinelError
@@ -102,7 +103,10 @@ class Door:
         self.rig = Rig()
         self.clock = clock or ManualClock(NOW)
         self.detectors = detectors(settings, self.clock)
-        self.journal = self.rig.journal = JournalActor(InMemoryJournalStore(), InMemoryEventStore())
+        self.journal = self.rig.journal = JournalActor(
+            InMemoryJournalStore(), InMemoryEventStore(), InMemorySilenceStore()
+        )
+        self.correlation = self.rig.correlation(silences=self.journal)
         self.app = build_door(settings, self._behind(approval or self.rig.approval(cards=False)))
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app, client=(client, 40_000)), base_url="http://door"
@@ -114,7 +118,14 @@ class Door:
 
         pings = {"journal": self.journal.ping, "detection": self.detectors.ping}
         backend = Backend(journal=self.journal, approval=approval, pings=pings, notes=notes)
-        return Behind(backend=backend, events=self.journal, scorer=self.detectors, clock=self.clock)
+        return Behind(
+            backend=backend,
+            correlation=self.correlation,
+            silences=self.journal,
+            events=self.journal,
+            scorer=self.detectors,
+            clock=self.clock,
+        )
 
     async def post(
         self, path: str, body: bytes | AsyncIterator[bytes], content_type: str = "", encoding: str = "", **more: str

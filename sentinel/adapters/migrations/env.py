@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from sentinel.adapters import sql_events, sql_journal
+from sentinel.adapters import sql_events, sql_journal, sql_silences
 from sentinel.adapters.sql_database import METADATA
 
 # Importing a store declares its tables.
-assert {sql_journal.ENTRIES, sql_events.EVENTS} == set(METADATA.tables.values())
+assert {sql_journal.ENTRIES, sql_events.EVENTS, sql_silences.SILENCES} == set(METADATA.tables.values())
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -150,6 +150,16 @@ class TestWhatPeopleSaid:
         found = judged(incident("inc-1", *OTHER), examples=(self.said(same=True, alerts=OTHER, against=FAULT),))
         assert isinstance(found, Folded)
 
+    def test_two_that_look_the_same_teach_nothing_of_others(self):
+        # Told apart though nothing tells them apart: else no fault of this kind would ever be folded again.
+        assert isinstance(judged(incident("inc-9", *FAULT), examples=(self.said(same=False),)), Folded)
+
+    def test_two_that_look_different_teach_of_all_that_are_like_them(self):
+        grown = (*FAULT, alert("search", "memory", ended=True), alert("web", "errors", ended=True))
+        example = self.said(same=False, against=grown)
+        assert isinstance(judged(incident("inc-9", *grown)), Folded)
+        assert isinstance(judged(incident("inc-9", *grown), examples=(example,)), Distinct)
+
     def test_what_was_said_of_another_pair_changes_nothing(self):
         elsewhere = (alert("mail", "disk", ended=True),)
         found = judged(incident("inc-1", *FAULT), examples=(self.said(same=False, alerts=elsewhere),))
