@@ -287,6 +287,8 @@ class CorrelationActor:
         )
         for _ in range(_TRIES):
             incident = await self._journal.incident(judged.incident_id)
+            if incident is not None:
+                self._know(incident)  # so that the next try sees what this one did not
             if incident is None or incident.state is IncidentState.RESOLVED:
                 raise Conflict(f"incident {judged.incident_id} was resolved meanwhile")
             try:

@@ -5,11 +5,12 @@ from typing import Any
 
 import structlog
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match
+from starlette.routing import compile_path
 
 from sentinel import errors
 
@@ -107,8 +108,9 @@ async def handle_http(request: Request, error: Exception) -> Response:
     headers = error.headers
     if error.status_code == 405:
         # The router names the methods of the first route of this path; the others have theirs.
-        found = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
-        allowed = {method for route in found for method in getattr(route, "methods", None) or ()}
+        routes = iter_route_contexts(request.app.routes)
+        found = (route for route in routes if compile_path(route.path or "")[0].match(request.url.path))
+        allowed = {method for route in found for method in route.methods or ()}
         headers = {**(headers or {}), "Allow": ", ".join(sorted(allowed))}
     return _answer(told, error.status_code, headers)
 
