@@ -7,7 +7,6 @@ parts are under the data folder are read, by the same rules.
 
 import csv
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -169,11 +168,19 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
 
 def _by_minute(rows: Sequence[Sequence[str]], column: int) -> Mapping[int, float]:
     # The first column, not the second: the numbers of one service are 200,000,000 s off.
-    return {
-        _minute(row[0][:19]): float(row[column])
-        for row in rows
-        if len(row) > column and row[column] not in ("", "NaN", "nan")
-    }
+    found = {}
+    for row in rows:
+        value = _number(row[column]) if len(row) > column else np.nan
+        if np.isfinite(value):
+            found[_minute(row[0][:19])] = value
+    return found
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan  # "N/A" and the like
 
 
 def _minute(text: str) -> int:
@@ -207,6 +214,4 @@ def _service(pod: str) -> str:
 
 
 def _numbers(rows: Sequence[Sequence[str]]) -> Floats:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return np.array([[float(cell) if cell else np.nan for cell in row] for row in rows if row and row[0]])
+    return np.array([[_number(cell) for cell in row] for row in rows if row and row[0]])
