@@ -68,4 +68,4 @@ class CallGraph:
         return tuple(sorted(named - known))
 
     def _renew(self) -> None:
-        self.topology = extended(self._settled, (*sorted(self._seen.edges), *self._learned))
+        self.topology = extended(self._settled, (*sorted(self._seen.edges), *self._learned), self._seen.services)

@@ -246,6 +246,7 @@ class CorrelationActor:
             policy.dedup_similarity,
             examples=self._corrections.examples,
             max_age_s=policy.max_incident_age_s,
+            topology=self._topology,
         )
         if isinstance(judged, dedup.Folded):
             await self._fold(judged, alerts)

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sentinel.correlation.grouping import MAX_AGE_S, age_s
+from sentinel.correlation.grouping import MAX_AGE_S, age_s, touching
 from sentinel.correlation.scope import scope_of
 from sentinel.correlation.signature import DIMENSIONS, Vector, signature, similarity, token_of
 from sentinel.correlation.suspects import rank
-from sentinel.correlation.topology import Topology
+from sentinel.correlation.topology import Topology, topology_of
 from sentinel.correlation.window import Near, last_seen_ms
 from sentinel.ids import IncidentId
 from sentinel.incidents.nouns import Alert, Correction, Incident, IncidentState
 
 _ONE_AND_THE_SAME = 0.98
+_NO_CALLS = topology_of({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +87,14 @@ def judge(
     *,
     examples: Sequence[Example] = (),
     max_age_s: float = MAX_AGE_S,
+    topology: Topology | None = None,
 ) -> Folded | Distinct:
     """Compare the candidate's signature and alerts with the incidents seen within `window_s`, the most alike first.
 
     The most similar unresolved incident of the same tenant and environment, at or above `threshold`, takes the
-    candidate in. A resolved one never reopens, and one older than `max_age_s` grows no more: where it is the same
-    fault, the new incident names it instead. Where people told such a pair apart, or said that it is the same, that
-    decides.
+    candidate in, if the two touch: they share a service, or `topology` knows a call between them. A resolved one never
+    reopens, and one older than `max_age_s` grows no more: where it is the same fault, the new incident names it
+    instead. Where people told such a pair apart, or said that it is the same, that decides.
     """
     scope = scope_of(alerts)
     comparable = [each for each in near if scope.meets(scope_of(each.incident.alerts))]
@@ -109,7 +111,7 @@ def judge(
             same.append((each, f"{example.said}; {alike}"))
         elif example is not None and each.similarity >= threshold:
             told_apart.append(f"not counted in {each.incident.id}, {alike}: {example.said}")
-        elif each.similarity >= threshold:
+        elif each.similarity >= threshold and touching(alerts, each.incident.alerts, topology or _NO_CALLS):
             same.append((each, alike))
     for each, why in same:
         incident = each.incident

@@ -184,6 +184,12 @@ def _is_open_in(alert: Alert, incident: Incident) -> bool:
     return any(known.fingerprint == alert.fingerprint and known.open for known in incident.alerts)
 
 
+def touching(alerts: Iterable[Alert], others: Iterable[Alert], topology: Topology) -> bool:
+    """Whether two sets of alerts share a service, or have services one call apart."""
+    ours, theirs = _places(alerts, topology), set(_places(others, topology))
+    return any(place in theirs or not theirs.isdisjoint(topology.neighbours(place)) for place in ours)
+
+
 def bursts(alerts: Iterable[Alert], window_s: float) -> list[list[Alert]]:
     """Alerts in order of their start, parted where one starts more than `window_s` after all before it were last seen.
 

@@ -95,14 +95,18 @@ class Topology:
         )
 
 
-def topology_of(calls: Mapping[str, Iterable[str]], seen: Iterable[Edge] = ()) -> Topology:
+def topology_of(
+    calls: Mapping[str, Iterable[str]], seen: Iterable[Edge] = (), services: Iterable[str] = ()
+) -> Topology:
     """The graph of the settings' `calls`, caller -> callees, and of the edges `seen`.
+
+    `services` are other names that telemetry has, among which a virtual node may stand for one.
 
     Raises Invalid for a service of the settings that calls itself or has no name. An edge seen that says so is left
     out: telemetry may be odd, and is not to be argued with.
     """
     edges = [*_of_settings(calls), *(edge for edge in seen if edge.caller and edge.callee)]
-    behind = services_behind(name for edge in edges for name in (edge.caller, edge.callee))
+    behind = services_behind([*services, *(name for edge in edges for name in (edge.caller, edge.callee))])
     callees: dict[str, set[str]] = {caller: set() for caller in calls}
     callers: dict[str, set[str]] = {}
     together: dict[str, set[str]] = {}
@@ -128,9 +132,9 @@ def topology_of(calls: Mapping[str, Iterable[str]], seen: Iterable[Edge] = ()) -
     )
 
 
-def extended(topology: Topology, seen: Iterable[Edge]) -> Topology:
-    """`topology` with the edges `seen` beside its own."""
-    return topology_of(dict.fromkeys(topology.callees, ()), [*topology.edges(), *seen])
+def extended(topology: Topology, seen: Iterable[Edge], services: Iterable[str] = ()) -> Topology:
+    """`topology` with the edges `seen` beside its own, and the names of other services."""
+    return topology_of(dict.fromkeys(topology.callees, ()), [*topology.edges(), *seen], services)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,11 @@ def test_telemetry_that_is_odd_is_left_out_and_settings_that_are_are_refused():
         topology_of({"a": ["a"]})
 
 
+def test_a_service_without_a_call_can_be_behind_a_virtual_node():
+    topology = extended(topology_of({}), (), ["payments", "payments.default.svc"])
+    assert topology.of("payments.default.svc") == "payments"
+
+
 def test_extending_keeps_what_was_and_adds():
     topology = extended(topology_of({"web": ["db"], "lone": []}), [Edge("db", "disk", Source.LABELS)])
     assert topology.calls("web", "db")

@@ -4,6 +4,7 @@ import pytest
 
 from sentinel.correlation.dedup import Distinct, Example, Folded, example_of, judge
 from sentinel.correlation.signature import signature
+from sentinel.correlation.topology import topology_of
 from sentinel.correlation.window import HotWindow, Near
 from sentinel.ids import IncidentId
 from sentinel.incidents.nouns import Correction, Incident, IncidentState, Principal
@@ -114,6 +115,14 @@ def test_another_environment_is_never_compared():
     near = window.near(VECTOR, T0, WINDOW)
     assert judge(VECTOR, ours, near, T0, WINDOW, THRESHOLD).similarity is None
     assert isinstance(judge(VECTOR, FAULT, near, T0, WINDOW, THRESHOLD), Folded)
+
+
+def test_incidents_that_do_not_touch_are_never_folded_however_alike():
+    # Only a collision of hashes could make them so alike.
+    stranger = Near(incident=incident("inc-1", *OTHER), vector=VECTOR, similarity=1.0)
+    assert isinstance(judge(VECTOR, FAULT, [stranger], T0, WINDOW, THRESHOLD), Distinct)
+    near_by = topology_of({"checkout": ["search"]})
+    assert isinstance(judge(VECTOR, FAULT, [stranger], T0, WINDOW, THRESHOLD, topology=near_by), Folded)
 
 
 class TestWhatPeopleSaid:
