@@ -55,6 +55,8 @@ def petshop(data: Path) -> Iterator[Case]:
         for path in sorted(folder.glob("*/issue_*/metrics.csv")):
             told = json.loads((path.parent / "target.json").read_text(encoding="utf-8"))
             keys, times, values = _petshop_table(path)
+            if len(times) <= PETSHOP_BEFORE:
+                continue
             kept = [number for number, key in enumerate(keys) if key in column]
             yield Case(
                 group=f"PetShop {folder.name}",
@@ -124,9 +126,13 @@ def _nezha_day(folder: Path) -> tuple[tuple[Series, ...], NDArray[np.int64], Flo
     for path in sorted(folder.glob("*_metric.csv")):
         head, rows = _rows(path)
         service = _service(path.name.removesuffix("_metric.csv"))
+        if "PodName" not in head:
+            continue
         columns += _columns(head, rows, {"service": service}, head.index("PodName") + 1)
     for path in sorted(folder.glob("front_service*.csv")):
         head, rows = _rows(path)
+        if "ServiceName" not in head:
+            continue
         columns += _columns(head, rows, {"service": _entry(folder)}, head.index("ServiceName") + 1)
     for path in sorted((*folder.glob("source_*.csv"), *folder.glob("destination_*.csv"))):
         head, rows = _rows(path)
@@ -167,13 +173,20 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _by_minute(rows: Sequence[Sequence[str]], column: int) -> Mapping[int, float]:
-    # The first column, not the second: the numbers of one service are 200,000,000 s off.
     found = {}
     for row in rows:
         value = _number(row[column]) if len(row) > column else np.nan
         if np.isfinite(value):
-            found[_minute(row[0][:19])] = value
+            found[_minute_of(row)] = value
     return found
+
+
+def _minute_of(row: Sequence[str]) -> int:
+    # The first column where it is a time, for the numbers in the second are 200,000,000 s off for one service.
+    try:
+        return _minute(row[0][:19])
+    except ValueError:
+        return int(float(row[1])) // 60
 
 
 def _number(text: str) -> float:

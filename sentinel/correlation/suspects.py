@@ -2,7 +2,8 @@
 
 An alert is evidence against the service it speaks of. What a service suffers is explained away by the services it
 calls, and what nobody who suffers depends on is put last. The method is "v3" of our measurements on PetShop, Sock
-Shop and Nezha; benchmarks/correlation.py measures this very function and says how its constants were chosen.
+Shop and Nezha, with a symptom that speaks in kinds; benchmarks/correlation.py measures this very function and says how
+its constants were chosen.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -109,8 +110,8 @@ def _clue(alert: Alert) -> _Clue:
 def is_consequence(alert: Alert) -> bool:
     """Whether the alert is likelier an effect than a cause.
 
-    Such are what falls while one waits, what harms nobody, an unknown quantity that falls, and calls that the service
-    makes: those are slow where they arrive.
+    Such are what falls while one waits, traffic either way (others send it), an unknown quantity that falls, and calls
+    that the service makes: those are slow where they arrive.
     """
     if alert.from_outside:
         return False
