@@ -134,24 +134,25 @@ def main() -> None:
     parser.add_argument("--sensitivity", action="store_true", help="also with each constant changed by half")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="All-NaN|Mean of empty", category=RuntimeWarning)
-    parts = []
     if not options.speed_only:
-        cases = [*petshop(options.data), *nezha(options.data)]
-        if not cases:
-            raise SystemExit(f"no PetShop or Nezha under {options.data}")
-        minutes = candidates([case for case in cases if case.group.startswith("Nezha")])
-        parts += [f"## Root cause\n\n{root_causes(cases)}", f"## One incident a fault\n\n{incidents_a_fault(cases)}"]
-        if options.sensitivity:
-            parts.append(f"## The constants of the ranking\n\n{sensitivity(cases)}")
-        if minutes:
-            parts += [f"## Duplicates\n\n{duplicates(minutes)}", f"## Recall\n\n{recalls(cases)}"]
+        told = __doc__.partition("\n\n")[2].partition("\n\n")[2]
+        write("correlation", "Correlation", "\n\n".join([told, *quality(options.data, options.sensitivity), machine()]))
     if not options.no_speed:
-        parts.append(f"## Speed\n\n{correlation_speed.report()}")
-    write(
-        "correlation",
-        "Correlation",
-        "\n\n".join([__doc__.partition("\n\n")[2].partition("\n\n")[2], *parts, machine()]),
-    )
+        write("correlation_speed", "Correlation, speed", f"{correlation_speed.report()}\n\n{machine()}")
+
+
+def quality(data: Path, with_sensitivity: bool) -> list[str]:
+    """Every table of what is found, as sections."""
+    cases = [*petshop(data), *nezha(data)]
+    if not cases:
+        raise SystemExit(f"no PetShop or Nezha under {data}")
+    parts = [f"## Root cause\n\n{root_causes(cases)}", f"## One incident a fault\n\n{incidents_a_fault(cases)}"]
+    if with_sensitivity:
+        parts.append(f"## The constants of the ranking\n\n{sensitivity(cases)}")
+    minutes = candidates([case for case in cases if case.group.startswith("Nezha")])
+    if minutes:
+        parts += [f"## Duplicates\n\n{duplicates(minutes)}", f"## Recall\n\n{recalls(cases)}"]
+    return parts
 
 
 if __name__ == "__main__":
