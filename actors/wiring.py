@@ -6,6 +6,7 @@ made inside the process of the actor that owns it, so connections and engines ne
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -247,6 +248,7 @@ class OpenedWhenNeeded:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.qdrant
         self._opened: QdrantMemory | DisabledMemory | None = None
+        self._opening = threading.Lock()  # recall and catching up come from different threads, and one owner may open
 
     @property
     def note(self) -> str:
@@ -275,9 +277,10 @@ class OpenedWhenNeeded:
             self._opened.close()
 
     def _open(self) -> QdrantMemory | DisabledMemory:
-        if self._opened is None:
-            self._opened = open_memory(self._settings)
-        return self._opened
+        with self._opening:
+            if self._opened is None:
+                self._opened = open_memory(self._settings)
+            return self._opened
 
 
 def slack_messenger(settings: Settings) -> SlackMessenger | None:
