@@ -17,6 +17,7 @@ from sentinel.ports import IncidentMemory, Memory
 
 _PAGE = 500
 _RETRY_S = 5.0
+_WITHIN_S = 5.0
 _LOOKED_AT = 50  # behind incidents named at a time; more are caught up with in batches by `reconcile`
 log = structlog.get_logger(__name__)
 
@@ -47,7 +48,12 @@ class Recollection:
             return (), ""
         try:
             # More than are shown, since some of them are not alike enough.
-            recalled = await asyncio.to_thread(self._memory.similar, vectors, self._limit * 3, scope)
+            async with asyncio.timeout(_WITHIN_S):
+                recalled = await asyncio.to_thread(self._memory.similar, vectors, self._limit * 3, scope)
+        except TimeoutError:
+            # As while a large directory is opened: an incident does not wait for its history.
+            log.warning("no recall", error=f"memory did not answer within {_WITHIN_S:g} s")
+            return (), f"no history: memory did not answer within {_WITHIN_S:g} s"
         except Unavailable as error:
             log.warning("no recall", error=str(error))
             return (), f"no history: {error}"

@@ -1,12 +1,14 @@
 """Memory follows the journal: what it lacks, or has otherwise, is written again."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from actors.recollection import Recollection, memory_of
+from sentinel.correlation.scope import ANYWHERE
 from sentinel.errors import Unavailable
 from sentinel.ids import IncidentId
 from sentinel.incidents import facts as f
@@ -77,3 +79,19 @@ async def test_a_memory_that_is_away_is_brought_level_when_it_is_back(rig: Rig) 
     await eventually(rig.memory.held)
     await keeping
     assert rig.memory.held() == {known.id: known.seq}
+
+
+async def test_a_memory_that_is_slow_keeps_no_incident_waiting(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.recollection._WITHIN_S", 0.02)
+    known, answers = await over(rig, 1), threading.Event()
+
+    class Slow:
+        note = ""
+
+        def similar(self, *_: Any) -> Any:
+            answers.wait(5)
+            return []
+
+    similar, note = await recollection(rig, Slow()).similar(memory_of(known).vectors, ANYWHERE)
+    answers.set()
+    assert (similar, note) == ((), "no history: memory did not answer within 0.02 s")
