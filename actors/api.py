@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from actors.journal import Followed
+from sentinel.correlation.silences import Silence
+from sentinel.correlation.topology import Edge, Seen
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
 from sentinel.detection.curves import Explained
 from sentinel.ids import Fingerprint, IncidentId
@@ -72,6 +74,18 @@ class Events(Protocol):
     async def forget_events(self, placed_before_ms: int, dead_before_ms: int, limit: int) -> int: ...
 
 
+class Silences(Protocol):
+    """The journal's side that keeps silences; see `actors.journal.JournalActor`."""
+
+    async def add_silence(self, silence: Silence) -> Silence: ...
+
+    async def end_silence(self, silence_id: str, at_ms: int, by: str) -> Silence: ...
+
+    async def silences(self) -> list[Silence]: ...
+
+    async def silenced_counts(self) -> Mapping[str, int]: ...
+
+
 class Detectors(Protocol):
     """All detection actors as one."""
 
@@ -79,6 +93,10 @@ class Detectors(Protocol):
 
     async def health(self, watched: Mapping[str, Sequence[Fingerprint]]) -> list[SeriesHealth]:
         """How the series are now, asked by service."""
+        ...
+
+    async def seen(self) -> Seen:
+        """The services and calls that the series speak of."""
         ...
 
 
@@ -92,6 +110,16 @@ class Correlation(Protocol):
     """See `actors.correlation.CorrelationActor`."""
 
     async def submit(self, anomalies: Sequence[Anomaly]) -> None: ...
+
+    async def not_duplicate(
+        self, incident_id: str, fingerprints: Sequence[str], principal: Principal, reason: str
+    ) -> str: ...
+
+    async def same_as(self, incident_id: str, other_id: str, principal: Principal, reason: str) -> str: ...
+
+    async def call_graph(self) -> tuple[Sequence[Edge], Sequence[str]]: ...
+
+    async def rebuild_memory(self) -> int: ...
 
 
 class Approval(Protocol):

@@ -56,6 +56,8 @@ class ApprovalActor:
 
     async def settle(self, incident: Incident) -> None:
         """Do what this stage owes one incident as it now is."""
+        if incident.silenced:
+            return  # people asked not to be told of it; `SilenceEnded` brings it back
         now_ms = self._clock.now_ms()
         asked = "in Slack and by API" if self._cards else "by API"
         facts, principal = await self._proposing.due(incident, asked, now_ms)

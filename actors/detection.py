@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from actors.api import Correlation
 from sentinel.clock import Clock
+from sentinel.correlation.topology import Edge, Seen, edge_of
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.curves import MOST_ANOMALIES, Curves, Explained
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 _RETRY_S = 0.5
 _RATES_PER_SERIES = 4  # the buckets of a histogram are kept for rates and not scored
 CURVE_BYTES = 32 * 1024 * 1024  # samples kept so that people can be shown what the detector saw
+_MOST_EDGES = 20_000
 _RETIRE_AFTER_MS = 6 * 3_600_000
 
 
@@ -72,6 +74,9 @@ class DetectionActor:
         self._detector = self._restored(config)
         self._rates.describe(self._detector.series())
         self._follow(self._untold)
+        self._services: set[str] = set()
+        self._edges: set[Edge] = set()
+        self._learn_calls(self._detector.series())
 
     def _restored(self, config: DetectorConfig) -> Detector:
         try:
@@ -100,6 +105,7 @@ class DetectionActor:
         return [self._score(batch) for batch in unpack_all(packed)]
 
     def _score(self, batch: SampleBatch) -> Scored:
+        self._learn_calls(batch.new_series.values())
         rated = self._rates.apply(batch)
         observed = self._observe(rated.batch)
         if len(rated.derived):
@@ -123,6 +129,17 @@ class DetectionActor:
             self._untold.extend(observed.changes)
             self._told.set()
         return observed
+
+    async def seen(self) -> Seen:
+        """The services and calls that the series speak of."""
+        return Seen(frozenset(self._services), frozenset(self._edges))
+
+    def _learn_calls(self, series: Iterable[Series]) -> None:
+        for each in series:
+            self._services.add(each.service)
+            edge = edge_of(each.service, each.labels)
+            if edge is not None and len(self._edges) < _MOST_EDGES:
+                self._edges.add(edge)
 
     async def open_anomalies(self) -> list[Anomaly]:
         """What is unusual now."""

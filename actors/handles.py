@@ -9,6 +9,8 @@ from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorE
 
 from actors.detection import Scored
 from actors.journal import Followed
+from sentinel.correlation.silences import Silence
+from sentinel.correlation.topology import Edge, Seen
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
 from sentinel.detection.curves import Explained
 from sentinel.errors import Overloaded, SentinelError, Unavailable
@@ -170,6 +172,22 @@ class JournalHandle(_Handle):
         letters: list[DeadLetter] = await self.call("dead_letters", limit)
         return letters
 
+    async def add_silence(self, silence: Silence) -> Silence:
+        added: Silence = await self.call("add_silence", silence)
+        return added
+
+    async def end_silence(self, silence_id: str, at_ms: int, by: str) -> Silence:
+        ended: Silence = await self.call("end_silence", silence_id, at_ms, by)
+        return ended
+
+    async def silences(self) -> list[Silence]:
+        silences: list[Silence] = await self.call("silences")
+        return silences
+
+    async def silenced_counts(self) -> Mapping[str, int]:
+        counts: Mapping[str, int] = await self.call("silenced_counts")
+        return counts
+
     async def event_standing(self) -> Mapping[str, Standing]:
         standing: Mapping[str, Standing] = await self.call("event_standing")
         return standing
@@ -214,6 +232,12 @@ class DetectorsHandle:
         explained: Explained | None = await handle.call("explain", fingerprint, from_ms, to_ms)
         return explained
 
+    async def seen(self) -> Seen:
+        found: list[Seen] = await asyncio.gather(*(handle.call("seen") for handle in self._handles))
+        return Seen(
+            frozenset().union(*(each.services for each in found)), frozenset().union(*(each.edges for each in found))
+        )
+
     async def checkpoint(self) -> None:
         """Have every detection actor keep what it knows now."""
         await asyncio.gather(*(handle.call("checkpoint") for handle in self._handles))
@@ -232,6 +256,21 @@ class CorrelationHandle(_Handle):
 
     async def submit(self, anomalies: Sequence[Anomaly]) -> None:
         await self.call("submit", tuple(anomalies))
+
+    async def not_duplicate(
+        self, incident_id: str, fingerprints: Sequence[str], principal: Principal, reason: str
+    ) -> str:
+        return str(await self.call("not_duplicate", incident_id, tuple(fingerprints), principal, reason))
+
+    async def same_as(self, incident_id: str, other_id: str, principal: Principal, reason: str) -> str:
+        return str(await self.call("same_as", incident_id, other_id, principal, reason))
+
+    async def call_graph(self) -> tuple[Sequence[Edge], Sequence[str]]:
+        edges, unseen = await self.call("call_graph")
+        return edges, unseen
+
+    async def rebuild_memory(self) -> int:
+        return int(await self.call("rebuild_memory", deadline_s=600.0))
 
     async def memory_state(self) -> str:
         """Empty if the memory of incidents works, else what is lost."""

@@ -1,6 +1,7 @@
 """The journal: the only hard state. Records facts, refuses illegal ones, answers views."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,14 @@ import structlog
 
 from sentinel import crash_points
 from sentinel.codec import entry_of, record_of
+from sentinel.correlation.silences import Silence
 from sentinel.errors import Conflict, Held, Invalid, OutcomeUnknown, Overloaded, Unavailable
 from sentinel.ids import IncidentId
 from sentinel.incidents.audit import GENESIS, Break, Record, verify
 from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.history import apply
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
-from sentinel.ports import DeadLetter, EventStore, JournalStore, Located, Pending, Standing
+from sentinel.ports import DeadLetter, EventStore, JournalStore, Located, Pending, SilenceStore, Standing
 from sentinel.remediation.budget import Guard
 from sentinel.remediation.ledger import Rules, guard_of
 from sentinel.remediation.switch import Switch, next_record, state_of
@@ -44,11 +46,18 @@ class JournalActor:
     So every caller's loop may repeat itself, and two writers can never both win a sequence number.
     """
 
-    def __init__(self, store: JournalStore, events: EventStore | None = None, rules: Rules | None = None) -> None:
+    def __init__(
+        self,
+        store: JournalStore,
+        events: EventStore | None = None,
+        rules: Rules | None = None,
+        silences: SilenceStore | None = None,
+    ) -> None:
         """Without `rules` no limit is kept and no switch asked: for tests of other parts."""
         self._store = store
         self._rules = rules
         self._events = events
+        self._silences = silences
         self._event_turn = asyncio.Lock()
         self._event_calls = 0
         self._incidents: dict[IncidentId, Incident] = {}
@@ -227,6 +236,32 @@ class JournalActor:
     async def records(self, after: int, limit: int) -> list[Located]:
         """Up to `limit` records as they lie in the store, every incident's, after a position."""
         return await asyncio.to_thread(self._store.read_after, after, limit)
+
+    async def add_silence(self, silence: Silence) -> Silence:
+        """Keep a silence. What returned is on disk; adding it again is harmless."""
+        await asyncio.to_thread(self._silence_store.add, silence)
+        log.info("silence added", silence=silence.id, author=silence.author, ends_at_ms=silence.ends_at_ms)
+        return silence
+
+    async def end_silence(self, silence_id: str, at_ms: int, by: str) -> Silence:
+        """End a silence before its time. Raises NotFound, or Conflict if it is over."""
+        ended = await asyncio.to_thread(self._silence_store.end, silence_id, at_ms, by)
+        log.info("silence ended", silence=silence_id, by=by)
+        return ended
+
+    async def silences(self) -> list[Silence]:
+        """Silences that hold, will hold and are over, the newest first."""
+        return await asyncio.to_thread(self._silence_store.silences)
+
+    async def silenced_counts(self) -> Mapping[str, int]:
+        """How many incidents each silence has kept from people, by its id."""
+        return Counter(each.silenced_by for each in self._incidents.values() if each.silenced_by)
+
+    @property
+    def _silence_store(self) -> SilenceStore:
+        if self._silences is None:
+            raise Unavailable("this journal keeps no silences")
+        return self._silences
 
     async def receive(self, events: Sequence[Event], received_at_ms: int) -> list[bool]:
         """Keep outside events, all or none, and answer for each whether it was new. What returned is on disk.

@@ -5,19 +5,18 @@ made inside the process of the actor that owns it, so connections and engines ne
 """
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import ray
 import structlog
-from numpy.typing import NDArray
 
 from actors import handles
 from actors.alarms import AlarmPoller, Alarms
 from actors.api import Events
 from actors.approval import ApprovalActor
-from actors.correlation import CorrelationActor, CorrelationPolicy
+from actors.correlation import CorrelationActor
 from actors.detection import DetectionActor
 from actors.execution import ExecutionActor
 from actors.following import keep_running
@@ -32,11 +31,15 @@ from sentinel.adapters.qdrant import DisabledMemory, QdrantMemory, open_memory
 from sentinel.adapters.sns import SnsTopics
 from sentinel.adapters.sql_events import SqlEventStore
 from sentinel.adapters.sql_journal import SqlJournalStore
+from sentinel.adapters.sql_silences import SqlSilenceStore
 from sentinel.adapters.sqs import SqsQueue
 from sentinel.clock import Clock, SystemClock
+from sentinel.correlation.scope import ANYWHERE, Scope
+from sentinel.correlation.signature import Vectors
 from sentinel.correlation.topology import topology_of
 from sentinel.detection.curves import Explained
 from sentinel.errors import SentinelError, Unavailable
+from sentinel.ids import IncidentId
 from sentinel.ports import Memory, Recalled
 from sentinel.settings import Settings
 
@@ -52,7 +55,7 @@ class Journal(JournalActor):
         while True:
             try:
                 store = SqlJournalStore(settings.store.url)
-                super().__init__(store, SqlEventStore(store.database), rules(settings))
+                super().__init__(store, SqlEventStore(store.database), rules(settings), SqlSilenceStore(store.database))
                 return
             except Unavailable as error:
                 # An actor whose constructor raises never comes back; a database that is away does.
@@ -88,17 +91,11 @@ class Correlation(CorrelationActor):
         super().__init__(
             journal=journal,
             events=journal,
+            silences=journal,
             detectors=detectors(settings),
             memory=OpenedWhenNeeded(settings),
             topology=topology_of(correlation.topology),
-            policy=CorrelationPolicy(
-                group_wait_s=correlation.group_wait_s,
-                group_window_s=correlation.group_window_s,
-                resolve_after_s=correlation.resolve_after_s,
-                dedup_window_s=correlation.dedup_window_s,
-                dedup_similarity=correlation.dedup_similarity,
-                recall_limit=correlation.recall_limit,
-            ),
+            policy=correlation.policy,
             clock=clock,
         )
         self._running = keep_running(self.run, "correlation", clock)
@@ -222,19 +219,28 @@ class OpenedWhenNeeded:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.qdrant
         self._opened: QdrantMemory | DisabledMemory | None = None
+        self._opening = threading.Lock()  # recall and catching up come from different threads, and one owner may open
 
     @property
     def note(self) -> str:
         """See `ports.IncidentMemory`."""
         return self._opened.note if self._opened else ""
 
-    def remember(self, memory: Memory) -> None:
+    def remember(self, memories: Sequence[Memory]) -> None:
         """See `ports.IncidentMemory`."""
-        self._open().remember(memory)
+        self._open().remember(memories)
 
-    def similar(self, vector: NDArray[np.float32], limit: int) -> list[Recalled]:
+    def similar(self, vectors: Vectors, limit: int, scope: Scope = ANYWHERE) -> list[Recalled]:
         """See `ports.IncidentMemory`."""
-        return self._open().similar(vector, limit)
+        return self._open().similar(vectors, limit, scope)
+
+    def held(self) -> Mapping[IncidentId, int]:
+        """See `ports.IncidentMemory`."""
+        return self._open().held()
+
+    def start_over(self) -> None:
+        """See `ports.IncidentMemory`."""
+        self._open().start_over()
 
     def close(self) -> None:
         """See `ports.IncidentMemory`."""
@@ -242,9 +248,10 @@ class OpenedWhenNeeded:
             self._opened.close()
 
     def _open(self) -> QdrantMemory | DisabledMemory:
-        if self._opened is None:
-            self._opened = open_memory(self._settings)
-        return self._opened
+        with self._opening:
+            if self._opened is None:
+                self._opened = open_memory(self._settings)
+            return self._opened
 
 
 def alarms(settings: Settings, events: Events, clock: Clock) -> Alarms:

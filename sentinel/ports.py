@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from sentinel.correlation.scope import ANYWHERE, Scope
+from sentinel.correlation.signature import Vectors
+from sentinel.correlation.silences import Silence
 from sentinel.ids import IncidentId, StepKey
 from sentinel.incidents.audit import Record
 from sentinel.incidents.nouns import Card, Scalar, Seen, Step
@@ -147,6 +147,25 @@ class EventStore(Protocol):
         ...
 
 
+MOST_SILENCES = 1000  # no person reads more
+
+
+class SilenceStore(Protocol):
+    """Where silences rest, those that are over too. Every method raises Unavailable if the store does not answer."""
+
+    def add(self, silence: Silence) -> None:
+        """Keep a silence; one of its id that is there already stays as it is."""
+        ...
+
+    def end(self, silence_id: str, at_ms: int, by: str) -> Silence:
+        """End it now, and answer it as it then is. Raises NotFound, or Conflict if it is over."""
+        ...
+
+    def silences(self) -> list[Silence]:
+        """The newest MOST_SILENCES, newest first."""
+        ...
+
+
 class AlarmTopics(Protocol):
     """Amazon SNS. Blocking; safe from any thread."""
 
@@ -187,25 +206,30 @@ class AlarmQueue(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """An incident as it is remembered: its signature vector (float32[d], unit length) and what came of it."""
+    """An incident as it is remembered: its vectors and what came of it, as known at entry `seq` of its history."""
 
     incident_id: IncidentId
-    vector: NDArray[np.float32]
+    vectors: Vectors
     title: str
     services: tuple[str, ...]
     opened_at_ms: int
+    last_seen_ms: int
     outcome: str
     runbook: str | None
     fixed_by: tuple[str, ...]
     recovery_ms: int | None
+    rejected: str = ""
+    scope: Scope = ANYWHERE
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
-    """A memory and its cosine similarity to what was asked."""
+    """A memory, how alike it is to what was asked (`correlation.recall.fused`), and by what, in words."""
 
     memory: Memory
     similarity: float
+    why: str
 
 
 class IncidentMemory(Protocol):
@@ -219,12 +243,20 @@ class IncidentMemory(Protocol):
         """Empty while memory works, else a sentence on what is lost."""
         ...
 
-    def remember(self, memory: Memory) -> None:
-        """Keep or replace the memory of one incident; readable by `similar` once this returns."""
+    def remember(self, memories: Sequence[Memory]) -> None:
+        """Keep or replace these; readable by `similar` once this returns. What was raised may be repeated."""
         ...
 
-    def similar(self, vector: NDArray[np.float32], limit: int) -> list[Recalled]:
-        """The nearest memories by cosine, best first."""
+    def similar(self, vectors: Vectors, limit: int, scope: Scope = ANYWHERE) -> list[Recalled]:
+        """The memories most alike, best first, of those that may be of the same tenant and environment."""
+        ...
+
+    def held(self) -> Mapping[IncidentId, int]:
+        """Every incident remembered, and the `seq` it was remembered at."""
+        ...
+
+    def start_over(self) -> None:
+        """Forget everything, to be filled again."""
         ...
 
     def close(self) -> None:

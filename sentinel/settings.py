@@ -7,6 +7,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AwareDatetime, Field, SecretStr, field_validator, model_validator
 
+from sentinel.correlation.grouping import MAX_AGE_S
+from sentinel.correlation.policy import CorrelationPolicy
+from sentinel.correlation.topology import topology_of
 from sentinel.errors import Invalid
 from sentinel.incidents.nouns import Direction, Severity
 from sentinel.remediation.runbooks import Runbook, Use
@@ -210,7 +213,30 @@ class Correlation(Section):
     dedup_window_s: Positive = 1800
     dedup_similarity: Share = 0.8
     recall_limit: Annotated[int, Field(ge=0, le=50)] = 3
+    max_incident_age_s: Positive = MAX_AGE_S
     topology: Mapping[str, tuple[str, ...]] = {}
+
+    @property
+    def policy(self) -> CorrelationPolicy:
+        """The same as correlation knows it."""
+        return CorrelationPolicy(
+            group_wait_s=self.group_wait_s,
+            group_window_s=self.group_window_s,
+            resolve_after_s=self.resolve_after_s,
+            dedup_window_s=self.dedup_window_s,
+            dedup_similarity=self.dedup_similarity,
+            recall_limit=self.recall_limit,
+            max_incident_age_s=self.max_incident_age_s,
+        )
+
+    @field_validator("topology")
+    @classmethod
+    def _services(cls, calls: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+        try:
+            topology_of(calls)
+        except Invalid as error:
+            raise ValueError(f"{error.expected} ({error.field}: {error.value!r})") from None
+        return calls
 
 
 class RunbookMatch(Section):

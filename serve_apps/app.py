@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from actors import handles, wiring, wiring_approval
-from actors.api import Events
+from actors.api import Correlation, Events, Silences
 from actors.following import keep_running
 from sentinel import logs
 from sentinel.clock import Clock, SystemClock
@@ -30,6 +30,7 @@ from serve_apps.api import Application, Backend, build_router
 from serve_apps.audit import build_audit_router
 from serve_apps.auth import check_exposure
 from serve_apps.bodies import Bodies
+from serve_apps.correlation import correlation_router
 from serve_apps.events import event_routes
 from serve_apps.explaining import Explaining, explaining_router
 from serve_apps.ingest import Telemetry
@@ -49,6 +50,8 @@ class Behind:
     """What stands behind the door."""
 
     backend: Backend
+    correlation: Correlation
+    silences: Silences
     events: Events
     scorer: Scorer
     explaining: Explaining
@@ -92,14 +95,23 @@ def on_ray(settings: Settings) -> Behind:
         },
         notes=notes,
     )
-    explaining = Explaining(detectors, wiring.curve_png)
-    return Behind(backend=backend, events=journal, scorer=detectors, explaining=explaining, clock=SystemClock())
+    return Behind(
+        backend=backend,
+        correlation=correlation,
+        silences=journal,
+        events=journal,
+        scorer=detectors,
+        explaining=Explaining(detectors, wiring.curve_png),
+        clock=SystemClock(),
+    )
 
 
 def build_door(settings: Settings, behind: Behind) -> FastAPI:
     """The whole HTTP door before what stands behind it."""
     backend, events, clock, meter = behind.backend, behind.events, behind.clock, Meter()
     door = Application(title="Sentinel", version="0.1.0", description=_DESCRIPTION)
+    # Before the small API, whose `/incidents/{incident_id}/{verb}` would take its paths.
+    door.include_router(correlation_router(settings, backend.journal, behind.correlation, behind.silences, clock))
     door.include_router(build_router(settings, backend, clock))
     door.include_router(explaining_router(settings, backend.journal, behind.explaining, clock))
     door.include_router(switch_router(settings, backend.journal, clock))

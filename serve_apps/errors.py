@@ -5,10 +5,12 @@ from typing import Any
 
 import structlog
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import compile_path
 
 from sentinel import errors
 
@@ -105,7 +107,14 @@ async def handle_http(request: Request, error: Exception) -> Response:
     """What the framework refuses by itself, as no such path or a body that is no JSON, in the form of our errors."""
     assert isinstance(error, HTTPException)
     told = Problem(error=error.detail, next_step=errors.NextStep.DO_NOT_RETRY)
-    return _answer(told, error.status_code, error.headers)
+    headers = error.headers
+    if error.status_code == 405:
+        # The router names the methods of the first route of this path; the others have theirs.
+        routes = iter_route_contexts(request.app.routes)
+        found = (route for route in routes if compile_path(route.path or "")[0].match(request.url.path))
+        allowed = {method for route in found for method in route.methods or ()}
+        headers = {**(headers or {}), "Allow": ", ".join(sorted(allowed))}
+    return _answer(told, error.status_code, headers)
 
 
 def _printable(text: str) -> str:

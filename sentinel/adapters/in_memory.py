@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sentinel.adapters.checkpoints import checked_name
 from sentinel.adapters.in_memory_ledger import InMemoryLedger
+from sentinel.correlation.recall import fused
+from sentinel.correlation.scope import ANYWHERE, Scope
+from sentinel.correlation.signature import Vectors
 from sentinel.errors import Forbidden, Invalid, SentinelError
 from sentinel.ids import IncidentId, StepKey
 from sentinel.incidents.audit import GENESIS, Record, refuse_unless_following
@@ -88,30 +88,40 @@ class InMemoryIncidentMemory:
     def __init__(self) -> None:
         self._memories: dict[IncidentId, Memory] = {}
 
-    def remember(self, memory: Memory) -> None:
-        self._refuse_other_length(memory.vector)
-        # A copy: whoever made the vector may go on and change it.
-        self._memories[memory.incident_id] = replace(memory, vector=memory.vector.copy())
+    def remember(self, memories: Sequence[Memory]) -> None:
+        for memory in memories:
+            self._refuse_other_length(memory.vectors)
+        for memory in memories:
+            # A copy: whoever made the vectors may go on and change them.
+            kept = Vectors(memory.vectors.sig.copy(), memory.vectors.shape.copy(), memory.vectors.text.copy())
+            self._memories[memory.incident_id] = replace(memory, vectors=kept)
 
-    def similar(self, vector: NDArray[np.float32], limit: int) -> list[Recalled]:
-        self._refuse_other_length(vector)
-        if not self._memories:
-            return []
-        memories = list(self._memories.values())
-        known = np.stack([memory.vector for memory in memories])
-        lengths = np.linalg.norm(known, axis=1) * np.linalg.norm(vector)
-        cosines = np.divide(known @ vector, lengths, out=np.zeros(len(memories), dtype=np.float32), where=lengths > 0)
-        # Stable, so that equal similarities come in the order they were remembered, every time.
-        best = np.argsort(-cosines, kind="stable")[:limit]
-        return [Recalled(memory=memories[n], similarity=float(cosines[n])) for n in best]
+    def similar(self, vectors: Vectors, limit: int, scope: Scope = ANYWHERE) -> list[Recalled]:
+        self._refuse_other_length(vectors)
+        recalled = [
+            Recalled(memory=memory, similarity=similarity, why=why)
+            for memory in list(self._memories.values())
+            if scope.meets(memory.scope)
+            for similarity, why in (fused(vectors, memory.vectors),)
+        ]
+        recalled.sort(key=lambda each: (-each.similarity, each.memory.incident_id))
+        return recalled[: max(limit, 0)]
+
+    def held(self) -> Mapping[IncidentId, int]:
+        return {incident_id: memory.seq for incident_id, memory in self._memories.items()}
+
+    def start_over(self) -> None:
+        self._memories.clear()
 
     def close(self) -> None:
         """Nothing to release."""
 
-    def _refuse_other_length(self, vector: NDArray[np.float32]) -> None:
+    def _refuse_other_length(self, vectors: Vectors) -> None:
         for memory in self._memories.values():
-            if memory.vector.shape != vector.shape:
-                raise Invalid("vector", vector.shape, f"the shape of those already remembered, {memory.vector.shape}")
+            for name in ("sig", "shape", "text"):
+                ours, known = getattr(vectors, name).shape, getattr(memory.vectors, name).shape
+                if ours != known:
+                    raise Invalid(f"vector {name}", ours, f"the shape of those already remembered, {known}")
             return
 
 

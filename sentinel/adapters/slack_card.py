@@ -201,6 +201,8 @@ def _past(similar: Similar) -> str:
         outcome += f", fixed by {fixed}"
     if similar.recovery_ms is not None:
         outcome += f" in {duration(similar.recovery_ms)}"
+    if similar.rejected:
+        outcome += f"; rejected then: {escape(clean(similar.rejected), 100)}"
     return (
         f"• {similar.similarity:.0%} like {escape(similar.title, 80)} "
         f"({escape(similar.incident_id, 40)}, {when(similar.at_ms)}): {outcome}"

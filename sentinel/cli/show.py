@@ -28,7 +28,7 @@ def listing(client: Client, console: Console, *, state: str | None, service: str
         plan = each["plans"][-1] if each["plans"] else None
         table.add_row(
             each["id"],
-            _state(each["state"]),
+            _state(each["state"]) + (" (silenced)" if each["silenced"] else ""),
             each["severity"],
             iso(each["opened_at_ms"])[:19],
             escape(each["title"]),
@@ -45,6 +45,8 @@ def one(client: Client, console: Console, incident_id: str) -> None:
     incident = detail["incident"]
     console.print(f"[bold]{escape(incident['title'])}[/bold]  {_state(incident['state'])}  {incident['severity']}")
     console.print(f"{incident['id']}, opened {iso(incident['opened_at_ms'])}; {escape(incident['reason'])}")
+    if incident["silenced"]:
+        console.print(f"[yellow]kept from people by {incident['silenced_by']}[/yellow]")
     if incident["state_reason"]:
         console.print(escape(incident["state_reason"]))
     _alerts(console, incident)
@@ -57,7 +59,11 @@ def one(client: Client, console: Console, incident_id: str) -> None:
         console.print(f"changed {iso(change['at_ms'])[11:19]}: {escape(what)}")
     for similar in incident["similar"]:
         fixed = ", ".join(similar["fixed_by"]) or similar["outcome"]
-        console.print(f"like {similar['incident_id']} ({similar['similarity']:.2f}): {escape(fixed)}")
+        took = "" if similar["recovery_ms"] is None else f" after {similar['recovery_ms'] / 1000:.0f} s"
+        why = f"; {similar['why']}" if similar["why"] else ""
+        refused = f"; rejected then: {similar['rejected']}" if similar["rejected"] else ""
+        told = escape(f"{fixed}{took}{why}{refused}")
+        console.print(f"like {similar['incident_id']} ({similar['similarity']:.2f}): {told}")
     if incident["memory_note"]:
         console.print(f"[yellow]{escape(incident['memory_note'])}[/yellow]")
     for record in incident["plans"]:

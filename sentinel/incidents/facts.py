@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sentinel.ids import Fingerprint, IncidentId, PlanId
+from sentinel.incidents.fact import Fact as Fact  # noqa: PLC0414 offered here
+from sentinel.incidents.facts_of_people import IncidentMerged as IncidentMerged  # noqa: PLC0414
+from sentinel.incidents.facts_of_people import SilenceEnded as SilenceEnded  # noqa: PLC0414
+from sentinel.incidents.facts_of_people import ToldApart as ToldApart  # noqa: PLC0414
+from sentinel.incidents.facts_of_people import ToldSame as ToldSame  # noqa: PLC0414
 from sentinel.incidents.nouns import Alert, Card, Change, Plan, Principal, Scalar, Severity, Similar, Suspect, Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """A record that changes an incident."""
-
-    kind: ClassVar[str] = "fact"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +27,7 @@ class IncidentOpened(Fact):
     memory_note: str = ""
     previous_id: IncidentId | None = None
     changes: tuple[Change, ...] = ()
+    silenced_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

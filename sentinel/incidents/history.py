@@ -7,6 +7,7 @@ from sentinel.errors import IllegalTransition
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import (
     Alert,
+    Correction,
     Incident,
     IncidentState,
     PlanRecord,
@@ -56,6 +57,8 @@ def _opened(entry: f.Entry, fact: f.IncidentOpened, state: IncidentState) -> Inc
         memory_note=fact.memory_note,
         previous_id=fact.previous_id,
         changes=fact.changes,
+        silenced_by=fact.silenced_by,
+        silenced=bool(fact.silenced_by),
         opened_at_ms=entry.at_ms,
         updated_at_ms=entry.at_ms,
     )
@@ -73,6 +76,14 @@ def _change(incident: Incident, entry: f.Entry) -> Incident:
                 for alert in incident.alerts
             )
             return replace(incident, alerts=alerts)
+        case f.ToldApart():
+            return _told_apart(incident, entry, entry.fact)
+        case f.ToldSame():
+            return _told_same(incident, entry, entry.fact)
+        case f.IncidentMerged(into=into, reason=reason):
+            return replace(incident, merged_into=into, state_reason=reason, resolved_at_ms=entry.at_ms)
+        case f.SilenceEnded(reason=reason):
+            return replace(incident, silenced=False, state_reason=reason)
         case f.CardPosted(card=card):
             return replace(incident, cards=(*incident.cards, card))
         case f.NotePosted(upto_seq=upto):
@@ -87,6 +98,54 @@ def _change(incident: Incident, entry: f.Entry) -> Incident:
             return _plan_changed(incident, entry, entry.fact)
         case _:
             raise IllegalTransition(f"{entry.fact.kind} cannot follow in incident {incident.id}")
+
+
+def _told_apart(incident: Incident, entry: f.Entry, fact: f.ToldApart) -> Incident:
+    leaving = {alert.fingerprint for alert in fact.alerts}
+    kept = tuple(alert for alert in incident.alerts if alert.fingerprint not in leaving)
+    correction = Correction(
+        same=False,
+        other_id=fact.other_id,
+        alerts=fact.alerts or fact.against,
+        against=kept,
+        principal=entry.principal,
+        reason=fact.reason,
+        at_ms=entry.at_ms,
+    )
+    corrected = replace(incident, corrections=(*incident.corrections, correction))
+    if not kept:
+        raise IllegalTransition(f"incident {incident.id} would keep no alert")
+    if not leaving:
+        return replace(corrected, previous_id=None)
+    severity = max((alert.severity for alert in kept), key=lambda severity: severity.rank, default=incident.severity)
+    return replace(
+        corrected,
+        alerts=kept,
+        services=_services(kept),
+        severity=severity,
+        suspects=fact.suspects,
+        occurrences=max(incident.occurrences - 1, 1),
+    )
+
+
+def _told_same(incident: Incident, entry: f.Entry, fact: f.ToldSame) -> Incident:
+    correction = Correction(
+        same=True,
+        other_id=fact.other_id,
+        alerts=fact.alerts or fact.against,
+        against=incident.alerts,
+        principal=entry.principal,
+        reason=fact.reason,
+        at_ms=entry.at_ms,
+    )
+    corrected = replace(incident, corrections=(*incident.corrections, correction))
+    if not fact.alerts:
+        return replace(corrected, previous_id=fact.other_id)
+    return replace(
+        _with_alerts(corrected, fact.alerts),
+        suspects=fact.suspects,
+        occurrences=incident.occurrences + fact.occurrences,
+    )
 
 
 def _with_alerts(incident: Incident, added: tuple[Alert, ...]) -> Incident:

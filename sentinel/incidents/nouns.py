@@ -100,6 +100,9 @@ class Alert:
     spreads of the series (robust standard deviations). An alert that somebody else raised (`origin` names the
     system, such as `alertmanager`) has neither value nor band, a score that stands for its severity, and what
     its `note` says; it is over when that system says so.
+
+    `change` is how far, in the same spreads, the value moved from where it was just before. None where that was normal,
+    as when a detector opens an anomaly: then the score says it all, and ranking needs no other history.
     """
 
     fingerprint: Fingerprint
@@ -118,6 +121,7 @@ class Alert:
     ended_at_ms: int | None = None
     origin: str = DETECTOR
     note: str = ""
+    change: float | None = None
 
     @property
     def open(self) -> bool:
@@ -167,7 +171,11 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Similar:
-    """A past incident that looked alike, and what became of it."""
+    """A past incident that looked alike, and what became of it.
+
+    `similarity` is the weighted mean of three cosines: of the signatures, of what is wrong wherever it is (`shape`),
+    and of the words (`text`). `why` says which spoke for it; `rejected` why people did not want the plan of then.
+    """
 
     incident_id: IncidentId
     similarity: float
@@ -177,6 +185,25 @@ class Similar:
     runbook: str | None
     fixed_by: tuple[str, ...]
     recovery_ms: int | None
+    why: str = ""
+    rejected: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What a principal said of an incident and another: the same fault, or not. Every later decision honours it.
+
+    `alerts` are those of the other side, `against` those of this one, as they were then: the signatures follow from
+    them, whatever version makes these.
+    """
+
+    same: bool
+    other_id: IncidentId
+    alerts: tuple[Alert, ...]
+    against: tuple[Alert, ...]
+    principal: Principal
+    reason: str
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,6 +335,7 @@ class Incident:
     """What people would call the outage: alerts that belong together, one live plan at most.
 
     `told_seq` is the last entry that the thread below its card tells of.
+    While it is `silenced`, people are not told and nothing is planned; `silenced_by` names the silence even after.
     """
 
     id: IncidentId
@@ -332,6 +360,10 @@ class Incident:
     changes: tuple[Change, ...] = ()
     acknowledged_by: str = ""
     told_seq: int = 0
+    corrections: tuple[Correction, ...] = ()
+    merged_into: IncidentId | None = None
+    silenced_by: str = ""
+    silenced: bool = False
 
     @property
     def live_plan(self) -> PlanRecord | None:

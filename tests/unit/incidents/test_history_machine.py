@@ -10,13 +10,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sentinel.codec import entry_of, record_of
 from sentinel.errors import IllegalTransition
-from sentinel.ids import PlanId
+from sentinel.ids import IncidentId, PlanId
 from sentinel.incidents import facts as f
 from sentinel.incidents.audit import GENESIS, Record, verify
 from sentinel.incidents.history import apply, replay
 from sentinel.incidents.nouns import SENTINEL, Incident, IncidentState, PlanState, Principal
 from sentinel.incidents.transitions import PLAN, STEP
 from tests.unit.incidents.make import ANN, BOB, CARLA, ID, T0, alert, opened, plan, posted, restart, scale, verdict
+
+OTHER_ID = IncidentId("inc-20231114-0000beef-1")
 
 TEXTS = st.sampled_from(["", "because", "<!channel> & co", "ünïcode \u202e"])
 SERVICES = st.sampled_from(["checkout", "payments", "web"])
@@ -60,6 +62,23 @@ def a_fact(draw: st.DrawFn, kind: str, incident: Incident | None, apt: bool) -> 
         "plan_approved": f.PlanApproved(**about, digest=digest, reason=reason),
         "plan_rejected": f.PlanRejected(**about, reason=reason),
         "plan_expired": f.PlanExpired(**about, reason=reason),
+        "told_apart": f.ToldApart(
+            other_id=OTHER_ID,
+            alerts=draw(st.sampled_from([(), (alert(),), (alert("payments"),)])),
+            suspects=(),
+            reason=reason,
+            against=(alert("mail"),),
+        ),
+        "told_same": f.ToldSame(
+            other_id=OTHER_ID,
+            alerts=draw(st.sampled_from([(), (alert("mail"),)])),
+            suspects=(),
+            occurrences=1,
+            similarity=0.4,
+            reason=reason,
+        ),
+        "incident_merged": f.IncidentMerged(into=OTHER_ID, reason=reason),
+        "silence_ended": f.SilenceEnded(reason=reason),
         "plan_cancelled": f.PlanCancelled(**about, reason=reason),
         "plan_held": f.PlanHeld(**about, reason=reason),
         "execution_started": f.ExecutionStarted(**about, owner=reason),

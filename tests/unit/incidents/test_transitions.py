@@ -42,6 +42,7 @@ INCIDENT_WALK = """
 open: alert_raised -> open, alert_cleared -> open, duplicate_folded -> open, card_posted -> open
 open: note_posted -> open, incident_acknowledged -> open
 open: plan_proposed -> mitigating, incident_escalated -> escalated, incident_resolved -> resolved
+open: told_apart -> open, told_same -> open, silence_ended -> open, incident_merged -> resolved
 mitigating: alert_raised -> mitigating, alert_cleared -> mitigating, duplicate_folded -> mitigating
 mitigating: card_posted -> mitigating, approval_requested -> mitigating, verdict_given -> mitigating
 mitigating: note_posted -> mitigating, incident_acknowledged -> mitigating, approval_reminded -> mitigating
@@ -50,11 +51,13 @@ mitigating: step_started -> mitigating, step_succeeded -> mitigating, step_faile
 mitigating: step_unknown -> mitigating, verification_started -> mitigating, rollback_started -> mitigating
 mitigating: plan_held -> mitigating, step_resent -> mitigating, undo_resent -> mitigating
 mitigating: undo_started -> mitigating, undo_succeeded -> mitigating, undo_failed -> mitigating
+mitigating: told_same -> mitigating, silence_ended -> mitigating
 mitigating: plan_succeeded -> open, plan_rejected -> escalated, plan_expired -> escalated
 mitigating: plan_cancelled -> escalated, plan_rolled_back -> escalated, plan_rollback_failed -> escalated
 escalated: alert_raised -> escalated, alert_cleared -> escalated, duplicate_folded -> escalated
 escalated: note_posted -> escalated, incident_acknowledged -> escalated
 escalated: card_posted -> escalated, plan_proposed -> mitigating, incident_resolved -> resolved
+escalated: told_apart -> escalated, told_same -> escalated, silence_ended -> escalated, incident_merged -> resolved
 resolved: alert_cleared -> resolved, card_posted -> resolved, note_posted -> resolved
 """
 PLAN_WALK = """
@@ -109,6 +112,7 @@ def table_of(table: Mapping[str | None, Mapping[type[f.Fact], str]]) -> dict[str
 INCIDENTS, PLANS = walk_of(INCIDENT_WALK), walk_of(PLAN_WALK)
 P = plan()
 PID = P.plan_id
+OTHER_ID = IncidentId("inc-20231114-0000beef-1")
 FACTS: dict[str, f.Fact] = {
     fact.kind: fact
     for fact in (
@@ -116,6 +120,12 @@ FACTS: dict[str, f.Fact] = {
         f.AlertRaised(alert=alert("payments"), suspects=(), reason="checkout calls payments"),
         f.AlertCleared(fingerprint=alert().fingerprint, ended_at_ms=T0),
         f.DuplicateFolded(alerts=(alert(),), similarity=0.9, threshold=0.8, reason="the same fault"),
+        f.ToldApart(other_id=OTHER_ID, alerts=(), suspects=(), reason="another fault", against=(alert("mail"),)),
+        f.ToldSame(
+            other_id=OTHER_ID, alerts=(alert("mail"),), suspects=(), occurrences=1, similarity=0.4, reason="one fault"
+        ),
+        f.IncidentMerged(into=OTHER_ID, reason="one fault"),
+        f.SilenceEnded(reason="its time is over"),
         posted(),
         f.NotePosted(card=Card(channel="C1", ts="2.0"), upto_seq=3),
         f.IncidentAcknowledged(by="Ann"),
