@@ -9,7 +9,9 @@ from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorE
 
 from actors.detection import Scored
 from actors.journal import Followed
+from actors.shelves import Share
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
+from sentinel.detection.config import DetectorConfig
 from sentinel.errors import Overloaded, SentinelError, Unavailable
 from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents.audit import Break
@@ -176,6 +178,15 @@ class DetectorsHandle:
         )
         return [health for each in found for health in each]
 
+    async def configure(self, config: DetectorConfig) -> None:
+        """Have every detection actor judge by `config`, and hold its share of the partitions as they are now."""
+        await asyncio.gather(
+            *(
+                handle.call("configure", config, Share(index, len(self._handles), self._partitions), deadline_s=60.0)
+                for index, handle in enumerate(self._handles)
+            )
+        )
+
     async def checkpoint(self) -> None:
         """Have every detection actor keep what it knows now."""
         await asyncio.gather(*(handle.call("checkpoint") for handle in self._handles))
@@ -184,6 +195,14 @@ class DetectorsHandle:
         """Whether every detection actor's loop turns."""
         answers = await asyncio.gather(*(handle.ping() for handle in self._handles))
         return f"{len(answers)} detection actor{'s' if len(answers) > 1 else ''}"
+
+
+def detection_actors(namespace: str) -> dict[int, _Handle]:
+    """The detection actors that live, by index."""
+    prefix = detection_name(0).removesuffix("0")
+    named = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True) if each["namespace"] == namespace]
+    indexes = sorted(int(name.removeprefix(prefix)) for name in named if name.startswith(prefix))
+    return {index: _Handle(detection_name(index), namespace) for index in indexes}
 
 
 class CorrelationHandle(_Handle):

@@ -9,10 +9,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import ray
 import structlog
-from numpy.typing import NDArray
 
 from actors import handles
 from actors.alarms import AlarmPoller, Alarms
@@ -24,12 +22,15 @@ from actors.detection import DetectionActor
 from actors.execution import ExecutionActor
 from actors.following import keep_running
 from actors.journal import JournalActor
+from actors.opening import OpenedWhenNeeded
 from actors.outside import OutsideEvents
+from actors.shelves import Share, within_reach
 from actors.steps import StepRunner
 from sentinel import logs
 from sentinel.adapters.aws import AwsCloud, StaticCredentials
 from sentinel.adapters.checkpoints import FileCheckpoints
-from sentinel.adapters.qdrant import DisabledMemory, QdrantMemory, open_memory
+from sentinel.adapters.qdrant import open_memory
+from sentinel.adapters.s3_checkpoints import S3Checkpoints
 from sentinel.adapters.slack import SlackMessenger
 from sentinel.adapters.slack_card import card
 from sentinel.adapters.slack_signature import verify
@@ -41,13 +42,14 @@ from sentinel.adapters.unconnected import UnconnectedCloud
 from sentinel.clock import Clock, SystemClock
 from sentinel.correlation.topology import topology_of
 from sentinel.errors import SentinelError, Unavailable
-from sentinel.ports import Cloud, Memory, Recalled
+from sentinel.ports import Checkpoints, Cloud
 from sentinel.remediation.approval import ApprovalPolicy
 from sentinel.remediation.planner import PlanPolicy
 from sentinel.remediation.safety import Limits
 from sentinel.settings import Settings
 
 _DOUBLES_CREDENTIALS = StaticCredentials(access_key_id="sandbox", secret_access_key="sandbox")  # noqa: S106 no secret
+_CHECKPOINTS_WITHIN_S = 30.0
 log = structlog.get_logger(__name__)
 
 
@@ -73,14 +75,16 @@ class Detection(DetectionActor):
 
     async def __init__(self, settings: Settings, index: int) -> None:  # type: ignore[misc]  # Ray awaits it
         logs.set_up()
-        clock = SystemClock()
+        clock, detection, kept = SystemClock(), settings.detection, checkpoints(settings)
+        await within_reach(kept, clock, _CHECKPOINTS_WITHIN_S)
         super().__init__(
             name=handles.detection_name(index),
-            config=settings.detection.detector,
+            config=detection.detector,
             correlation=handles.CorrelationHandle(settings.ray.namespace),
-            checkpoints=FileCheckpoints(settings.detection.checkpoint_path),
-            checkpoint_every_s=settings.detection.checkpoint_every_s,
+            checkpoints=kept,
+            checkpoint_every_s=detection.checkpoint_every_s,
             clock=clock,
+            share=Share(index, detection.actors, detection.partitions),
         )
         self._running = keep_running(self.run, "detection", clock)
 
@@ -96,7 +100,7 @@ class Correlation(CorrelationActor):
             journal=journal,
             events=journal,
             detectors=detectors(settings),
-            memory=OpenedWhenNeeded(settings),
+            memory=OpenedWhenNeeded(lambda: open_memory(settings.qdrant)),
             topology=topology_of(correlation.topology),
             policy=CorrelationPolicy(
                 group_wait_s=correlation.group_wait_s,
@@ -165,6 +169,29 @@ class Execution(ExecutionActor):
         self._running = keep_running(self.run, "execution", clock)
 
 
+async def bring_up(settings: Settings) -> None:
+    """See that every actor of this Sentinel runs, and that detection is as `settings` say.
+
+    Detection actors that live already keep what they learned: they judge by the new settings, and partitions move
+    between them where their number has changed. The other actors that live are left as they are.
+    """
+    living = handles.detection_actors(settings.ray.namespace)
+    for handle in living.values():
+        try:
+            await handle.call("checkpoint")
+        except SentinelError as error:
+            log.warning("a detection actor keeps its last checkpoint", error=str(error))
+    for index in living:
+        if index >= settings.detection.actors:
+            _end(handles.detection_name(index), settings)
+    start_actors(settings)
+    if living:
+        try:
+            await detectors(settings).configure(settings.detection.detector)
+        except SentinelError as error:
+            log.error("detection goes on with the settings it had", error=str(error))
+
+
 def start_actors(settings: Settings) -> None:
     """See that every actor of this Sentinel runs; those that do are left as they are."""
     _ensure(Journal, handles.JOURNAL, settings, pending=4096)
@@ -191,10 +218,14 @@ def stop_actors(settings: Settings) -> None:
     names = [handles.detection_name(index) for index in range(settings.detection.actors)]
     names += [handles.EXECUTION, handles.APPROVAL, handles.CORRELATION, handles.JOURNAL]
     for name in names:
-        try:
-            ray.kill(ray.get_actor(name, settings.ray.namespace), no_restart=True)
-        except ValueError:
-            log.debug("was not running", actor=name)
+        _end(name, settings)
+
+
+def _end(name: str, settings: Settings) -> None:
+    try:
+        ray.kill(ray.get_actor(name, settings.ray.namespace), no_restart=True)
+    except ValueError:
+        log.debug("was not running", actor=name)
 
 
 def _ensure(cls: Callable[..., object], name: str, settings: Settings, *args: object, pending: int) -> None:
@@ -224,39 +255,14 @@ def detectors(settings: Settings) -> handles.DetectorsHandle:
     )
 
 
-class OpenedWhenNeeded:
-    """The memory of incidents, opened by the first call that succeeds in it.
-
-    A predecessor that is still ending may hold the embedded directory, and an actor whose constructor
-    raises never comes back.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings.qdrant
-        self._opened: QdrantMemory | DisabledMemory | None = None
-
-    @property
-    def note(self) -> str:
-        """See `ports.IncidentMemory`."""
-        return self._opened.note if self._opened else ""
-
-    def remember(self, memory: Memory) -> None:
-        """See `ports.IncidentMemory`."""
-        self._open().remember(memory)
-
-    def similar(self, vector: NDArray[np.float32], limit: int) -> list[Recalled]:
-        """See `ports.IncidentMemory`."""
-        return self._open().similar(vector, limit)
-
-    def close(self) -> None:
-        """See `ports.IncidentMemory`."""
-        if self._opened:
-            self._opened.close()
-
-    def _open(self) -> QdrantMemory | DisabledMemory:
-        if self._opened is None:
-            self._opened = open_memory(self._settings)
-        return self._opened
+def checkpoints(settings: Settings) -> Checkpoints:
+    """Where detection keeps what it has learned."""
+    detection = settings.detection
+    if detection.checkpoint_path.startswith("s3://"):
+        return S3Checkpoints(
+            detection.checkpoint_path, settings.executor.aws_region, endpoint_url=detection.checkpoint_endpoint_url
+        )
+    return FileCheckpoints(detection.checkpoint_path)
 
 
 def slack_messenger(settings: Settings) -> SlackMessenger | None:

@@ -239,8 +239,16 @@ class Detection(Section):
     service_score: bool = True
     policies: tuple[DetectionPolicy, ...] = ()
     max_pending_calls: Annotated[int, Field(ge=1)] = 256
-    checkpoint_path: str = ".sentinel/checkpoints"
+    checkpoint_path: Annotated[str, Field(min_length=1)] = ".sentinel/checkpoints"  # or s3://BUCKET/PREFIX
+    checkpoint_endpoint_url: str = ""  # of a store that speaks S3's API; empty for Amazon's
     checkpoint_every_s: Positive = 10
+
+    @field_validator("checkpoint_path")
+    @classmethod
+    def _directory_or_bucket(cls, path: str) -> str:
+        if "://" in path and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()/-]*)?", path):
+            raise ValueError("a directory, or s3://BUCKET/PREFIX")
+        return path
 
     @property
     def detector(self) -> DetectorConfig:

@@ -5,6 +5,7 @@ that the actors behind it run: so whoever deploys the application gets the whole
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from sentinel import logs
 from sentinel.clock import Clock, SystemClock
 from sentinel.errors import SentinelError
 from sentinel.settings import Settings
-from sentinel.settings_loader import load
+from sentinel.settings_loader import load, retuned
 from sentinel.telemetry.interning import Interner
 from serve_apps import errors
 from serve_apps.api import Application, Backend, build_router
@@ -125,10 +126,18 @@ class Door:
         logs.set_up()
         self._settings = settings or load(os.environ)
         check_exposure(self._settings.api, listens_on())
-        wiring.start_actors(self._settings)
+
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Ray Serve hands `user_config` of the deployment over: its section `detection` lies over that of the settings.
+
+        Raises Invalid for what is wrong with it, or takes a restart; detection then goes on as before.
+        """
+        self._settings = retuned(self._settings, user_config)
+        await wiring.detectors(self._settings).configure(self._settings.detection.detector)
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Ray Serve asks for the ASGI application here, once the replica is made."""
+        await wiring.bring_up(self._settings)
         return build_door(self._settings, on_ray(self._settings))
 
 

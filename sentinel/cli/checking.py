@@ -18,6 +18,8 @@ def run(settings: Settings, console: Console) -> None:
         # The store's URL may carry a password; every other secret hides itself.
         text = re.sub(r"(://[^:/@'\s]+):[^@'\s]+@", r"\1:***@", str(section))
         console.print(f"[bold]{name}[/bold] {escape(text)}")
+    where, every_s = settings.detection.checkpoint_path, settings.detection.checkpoint_every_s
+    console.print(f"checkpoints of detection go to {escape(where)} every {every_s:g} s (`sentinel doctor` tries it)")
     runbooks = [entry.runbook for entry in settings.runbooks]
     allowed = limits(settings)
     dead = 0

@@ -1,6 +1,7 @@
 """The whole state of a detector as bytes: versioned, checksummed, and given back to the last bit."""
 
 import zlib
+from array import array
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
@@ -57,6 +58,8 @@ def load(checkpoint: bytes, config: DetectorConfig) -> State:
     state = State(config)
     state.series = [Series(Fingerprint(text), metric, service, labels) for text, metric, service, labels in read.series]
     state.index = SeriesIndex(each.id for each in state.series)
+    for row, each in enumerate(state.series):
+        state.rows_of.setdefault(each.service, array("q")).append(row)
     state.services.slots = read.services
     holders = dict(_holders(state))
     for name, (dtype, shape, blob) in read.columns.items():
@@ -64,10 +67,10 @@ def load(checkpoint: bytes, config: DetectorConfig) -> State:
         if owner not in holders or not hasattr(holders[owner], attribute):
             raise Invalid("checkpoint.columns", name, f"a column of version {VERSION}")
         try:
-            array = np.frombuffer(blob, np.dtype(dtype)).reshape(shape).copy()
+            column = np.frombuffer(blob, np.dtype(dtype)).reshape(shape).copy()
         except (TypeError, ValueError) as error:
             raise Invalid(f"checkpoint.{name}", dtype, f"an array of {shape} ({error})") from None
-        setattr(holders[owner], attribute, array)
+        setattr(holders[owner], attribute, column)
     state.pattern.used = len(state.pattern.shape.seen)
     state.configure(config)
     return state

@@ -73,9 +73,10 @@ class Season:
         self.table[:, : table.shape[1]] = table
         self.days[:, : days.shape[1]] = days
 
-    def keep(self, rows: Rows) -> None:
-        """Drop every series but these, in this order."""
-        self.table, self.days = self.table[:, rows], self.days[:, rows]
+    def adopt(self, other: "Season", rows: Rows, first: int) -> None:
+        """Take `rows` of another over, as rows from `first` on; there must be room."""
+        self.table[:, first : first + len(rows)] = other.table[:, rows]
+        self.days[:, first : first + len(rows)] = other.days[:, rows]
 
 
 def _paired(rows: Rows | slice, at: Moment) -> Rows | slice:

@@ -1,5 +1,6 @@
 """All series of one detector: who they are, and the rows of every tier that belong to them."""
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from sentinel.detection import baseline as tier
 from sentinel.detection.alarm import Book
-from sentinel.detection.columns import Baseline, Rows, Singles, fresh, grown, take
+from sentinel.detection.columns import Baseline, Rows, Singles, fresh, grown, put, take
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.pattern import SILENCE, PatternTier
 from sentinel.detection.policies import Policies
@@ -36,6 +37,7 @@ class State:
 
     def __init__(self, config: DetectorConfig) -> None:
         self.series: list[Series] = []
+        self.rows_of: dict[str, array[int]] = {}  # by service
         self.baseline = fresh(Baseline, _FIRST_ROWS)
         self.season = Season(_FIRST_ROWS)
         self.services = ServiceTier()
@@ -80,28 +82,45 @@ class State:
         return frozenset(refused)
 
     def configure(self, config: DetectorConfig) -> None:
-        """Take a new configuration on; what was learned stays."""
+        """Take a new configuration on; what was learned stays, and patterns where they are still looked for."""
         self.policies.configure(config, self.series)
+        held = np.flatnonzero(self.pattern_slot[: len(self)] >= 0)
+        stays = self._pattern_wanted(held)[: config.pattern_series]
+        if len(stays) < len(held):
+            before, self.pattern = self.pattern, PatternTier(0)
+            slots = self.pattern_slot[stays].astype(np.int64)
+            self.pattern_slot[:] = -1
+            self.pattern_slot[stays] = self.pattern.adopt(before, slots)
         for row in range(len(self)):
             self._choose_pattern(row, config)
 
-    def keep(self, rows: Rows, config: DetectorConfig) -> None:
-        """Drop every series but these, in this order."""
-        moved = np.full(len(self), -1, np.int64)
-        moved[rows] = np.arange(len(rows))
-        self.book.moved(moved)
-        slots = self.pattern_slot[rows]
-        used = np.flatnonzero(slots >= 0)
-        self.pattern.keep(slots[used].astype(np.int64))
-        self.pattern_slot = np.full(max(len(rows), _FIRST_ROWS), -1, np.int32)
-        self.pattern_slot[used] = np.arange(len(used))
-        self.series = [self.series[row] for row in rows.tolist()]
-        self.baseline = take(self.baseline, rows)
-        self.season.keep(rows)
-        self.policies.keep(rows)
-        self.services.keep(rows, self.series)
-        self.index = SeriesIndex(series.id for series in self.series)
+    def adopt(self, other: "State", rows: Rows, config: DetectorConfig) -> None:
+        """Append `rows` of another, none of them known here, with all that it has learned of them."""
+        first, count = len(self), len(rows)
+        series = [other.series[row] for row in rows.tolist()]
+        self.series.extend(series)
         self._make_room()
+        self.index.extend(each.id for each in series)
+        for row, each in enumerate(series, first):
+            self.rows_of.setdefault(each.service, array("q")).append(row)
+        here = np.arange(first, first + count)
+        put(self.baseline, here, take(other.baseline, rows))
+        self.baseline.watch[here] = self.book.adopt(other.book, other.baseline.watch[rows], here)
+        self.season.adopt(other.season, rows, first)
+        self.policies.adopt(other.policies, rows, series, first)
+        theirs, mine = self.services.adopt(other.services, rows, series, first)
+        self._make_room_for_services()
+        self.service_caution[mine] = other.service_caution[theirs]
+        self.service_watch[mine] = self.service_book.adopt(other.service_book, other.service_watch[theirs], mine)
+        shaped = np.flatnonzero(other.pattern_slot[rows] >= 0)
+        room = max(config.pattern_series - len(self.pattern), 0)
+        shaped = (self._pattern_wanted(here[shaped]) - first)[:room]
+        self.pattern_slot[here[shaped]] = self.pattern.adopt(
+            other.pattern, other.pattern_slot[rows[shaped]].astype(np.int64)
+        )
+
+    def _pattern_wanted(self, rows: Rows) -> Rows:
+        return np.array([row for row in rows.tolist() if self.policies.wants_pattern(row) is not False], np.int64)
 
     def novelty(
         self, where: Rows | slice, rows: Rows, value: Floats, base: Baseline, least: Singles, config: DetectorConfig
@@ -125,7 +144,7 @@ class State:
         return Novelty(*all_rows)
 
     def hush(self, rows: Rows) -> None:
-        """Raise no alarm for the shape of these series soon: they have one, and its own shape will be new for a while."""
+        """Raise no alarm for the shape of these series soon: they have one, and its own shape will long be new."""
         slots = self.pattern_slot[rows]
         self.pattern.shape.silent[slots[slots >= 0]] = SILENCE
 
@@ -149,11 +168,15 @@ class State:
         series = self.series[row]
         self.policies.add(row, series)
         self.services.add(row, series.service)
+        self.rows_of.setdefault(series.service, array("q")).append(row)
+        self._make_room_for_services()
+        self._choose_pattern(row, config)
+
+    def _make_room_for_services(self) -> None:
         more = len(self.services.group.count) - len(self.service_watch)
         if more > 0:
             self.service_watch = np.concatenate((self.service_watch, np.full(more, -1, np.int32)))
             self.service_caution = np.concatenate((self.service_caution, np.ones(more)))
-        self._choose_pattern(row, config)
 
     def _choose_pattern(self, row: int, config: DetectorConfig) -> None:
         wanted = self.policies.wants_pattern(row)
