@@ -73,7 +73,8 @@ class DetectionActor:
         self._rates.describe(self._detector.series())
         self._listening_since_ms = clock.now_ms()
         # A change that was not told before the end would else never be.
-        self._untold = list(self._detector.open_anomalies())
+        ended = self._detector.configure(now.config)
+        self._untold = [*ended, *self._detector.open_anomalies()]
 
     async def configure(self, config: DetectorConfig, share: Share) -> None:
         """Judge by `config` from the next sample on, and hold the partitions of `share`; nothing learned is lost.

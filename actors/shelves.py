@@ -6,7 +6,7 @@ nothing needs to be rewritten, renamed or removed when that number changes.
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -101,14 +101,14 @@ class Shelves:
                 if partition % share.actors == share.index:
                     held.setdefault(share.blob(partition), []).append(service)
             for name, services in held.items():
-                await asyncio.to_thread(self._write, name, detector.part(services))
+                await asyncio.to_thread(self._write, name, detector.checkpoint_of(services))
                 if services:
                     self._written.add(name)
                 else:
                     self._written.discard(name)
 
-    def _write(self, name: str, part: Detector) -> None:
-        self._checkpoints.save(name, part.checkpoint())
+    def _write(self, name: str, encode: Callable[[], bytes]) -> None:
+        self._checkpoints.save(name, encode())
 
     def _partition_of(self, service: str) -> int:
         found = self._partition.get(service)

@@ -27,13 +27,25 @@ class _Checkpoint(msgspec.Struct):
     columns: dict[str, tuple[str, tuple[int, ...], bytes]]
 
 
+class _Encoded(msgspec.Struct):
+    series: msgspec.Raw
+    services: dict[str, int]
+    columns: dict[str, tuple[str, tuple[int, ...], bytes]]
+
+
+def _listed(encoded: list[bytes]) -> msgspec.Raw:
+    return msgspec.Raw(b"\xdd" + len(encoded).to_bytes(4, "big") + b"".join(encoded))  # MessagePack's array 32
+
+
 def dump(state: State) -> bytes:
     """All that `load` needs; the same state in the same bytes, however its samples came in batches."""
     state.baseline.watch[: len(state)] = state.book.settle(state.baseline.watch[: len(state)])
     state.service_watch[:] = state.service_book.settle(state.service_watch)
-    body = msgspec.msgpack.encode(
-        _Checkpoint(
-            series=[(s.fingerprint, s.metric, s.service, dict(s.labels)) for s in state.series],
+    # One by one, for encoding many at once would hold other threads up all the while.
+    encode = msgspec.msgpack.Encoder().encode
+    body = encode(
+        _Encoded(
+            series=_listed([encode((s.fingerprint, s.metric, s.service, dict(s.labels))) for s in state.series]),
             services=state.services.slots,
             columns={name: (array.dtype.str, array.shape, array.tobytes()) for name, array in _columns(state)},
         )

@@ -59,7 +59,10 @@ class Detector:
 
     @classmethod
     def restore(cls, checkpoint: bytes, config: DetectorConfig) -> "Detector":
-        """A detector that goes on as if it had never stopped. Raises Invalid if `checkpoint` is damaged."""
+        """A detector that goes on as if it had never stopped. Raises Invalid if `checkpoint` is damaged.
+
+        Only `configure` begins to look for patterns in more series: first come those of every part that is adopted.
+        """
         detector = cls(config)
         detector._state = checkpoints.load(checkpoint, config)
         return detector
@@ -76,6 +79,7 @@ class Detector:
         self._config = config
         state = self._state
         state.configure(config)
+        state.choose_patterns(config)
         places = state.book.opened()
         place = state.policies.place[state.book.alarm.row[places]]
         mute = np.isinf(state.policies.silence_s[place]) & (state.book.alarm.part[places] == Part.NO_DATA)
@@ -100,6 +104,14 @@ class Detector:
         if rows:
             copy._state.adopt(self._state, np.sort(np.concatenate(rows)), self._config)
         return copy
+
+    def checkpoint_of(self, services: Iterable[str]) -> Callable[[], bytes]:
+        """The checkpoint of these services as they are now, to be encoded in any thread when it is called."""
+        rows = [np.asarray(self._state.rows_of[service]) for service in services]
+        copy = State(self._config)
+        if rows:
+            copy.copy(self._state, np.sort(np.concatenate(rows)), self._config)
+        return lambda: checkpoints.dump(copy)
 
     def keep_services(self, wanted: Callable[[str], bool]) -> None:
         """Forget every service that is not wanted."""

@@ -59,7 +59,7 @@ class Policies:
 
     def _make_room(self, rows: int) -> None:
         if rows > min(len(self.place), self.burned.shape[1]):
-            size = max(2 * len(self.place), rows)
+            size = max(2 * len(self.place), self.burned.shape[1], rows)
             self.place = np.concatenate((self.place, np.zeros(size - len(self.place), np.int16)))
             self.burned = np.concatenate((self.burned, np.zeros((3, size - self.burned.shape[1]))), axis=1)
 

@@ -75,8 +75,9 @@ class Season:
 
     def adopt(self, other: "Season", rows: Rows, first: int) -> None:
         """Take `rows` of another over, as rows from `first` on; there must be room."""
-        self.table[:, first : first + len(rows)] = other.table[:, rows]
-        self.days[:, first : first + len(rows)] = other.days[:, rows]
+        for mine, theirs in ((self.table, other.table), (self.days, other.days)):
+            for here, there in zip(mine, theirs, strict=True):  # line by line, as they lie in memory
+                here[first : first + len(rows)] = there[rows]
 
 
 def _paired(rows: Rows | slice, at: Moment) -> Rows | slice:

@@ -91,18 +91,29 @@ class State:
             slots = self.pattern_slot[stays].astype(np.int64)
             self.pattern_slot[:] = -1
             self.pattern_slot[stays] = self.pattern.adopt(before, slots)
+
+    def choose_patterns(self, config: DetectorConfig) -> None:
+        """Begin to look for patterns in series that are to have it, as far as there is room."""
         for row in range(len(self)):
+            if len(self.pattern) >= config.pattern_series:
+                break
             self._choose_pattern(row, config)
 
     def adopt(self, other: "State", rows: Rows, config: DetectorConfig) -> None:
         """Append `rows` of another, none of them known here, with all that it has learned of them."""
+        first = len(self)
+        self.copy(other, rows, config)
+        series = self.series[first:]
+        self.index.extend(each.id for each in series)
+        for row, each in enumerate(series, first):
+            self.rows_of.setdefault(each.service, array("q")).append(row)
+
+    def copy(self, other: "State", rows: Rows, config: DetectorConfig) -> None:
+        """The same, for one that is only to be written down: it cannot find its series."""
         first, count = len(self), len(rows)
         series = [other.series[row] for row in rows.tolist()]
         self.series.extend(series)
         self._make_room()
-        self.index.extend(each.id for each in series)
-        for row, each in enumerate(series, first):
-            self.rows_of.setdefault(each.service, array("q")).append(row)
         here = np.arange(first, first + count)
         put(self.baseline, here, take(other.baseline, rows))
         self.baseline.watch[here] = self.book.adopt(other.book, other.baseline.watch[rows], here)

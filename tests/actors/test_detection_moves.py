@@ -173,6 +173,39 @@ async def test_an_anomaly_of_a_series_that_is_watched_no_longer_ends() -> None:
     await ended([running])
 
 
+async def test_settings_changed_between_two_starts_keep_baselines_and_shapes_that_are_still_wanted() -> None:
+    checkpoints, correlation = InMemoryCheckpoints(), Heard()
+    few = dataclasses.replace(CONFIG, pattern_series=5)
+    stage = actor(checkpoints=checkpoints, config=few)
+    await send([stage], 1.0, range(30))
+    await send([stage], 80.0, range(30, 34))
+    assert len(await stage.open_anomalies()) == len(SERVICES)
+    state = stage._detector._state
+    shaped = {each.id for row, each in enumerate(state.series) if state.pattern_slot[row] >= 0}
+    off = {SERVICES[0].service, SERVICES[1].service}
+    assert {each.service for each in SERVICES[:5]} == {each.service for each in SERVICES if each.id in shaped}
+    await stage.checkpoint()
+    policies = (
+        Policy(name="plain", service=SERVICES[0].service, pattern=False),
+        Policy(name="off", service=SERVICES[1].service, watch=False, pattern=False),
+    )
+    again = actor(correlation, checkpoints, dataclasses.replace(few, policies=policies))
+    state = again._detector._state
+    seen = {each.id: state.pattern.shape.seen[state.pattern_slot[row]] for row, each in enumerate(state.series)
+            if state.pattern_slot[row] >= 0}  # fmt: skip
+    # Those that had shapes keep them, before others get what became free.
+    assert {each: seen[each] for each in shaped if each in seen} == dict.fromkeys(
+        (each.id for each in SERVICES[2:5]), 34
+    )
+    assert len(seen) == 5
+    assert not {each.service for each in SERVICES if each.id in seen} & off
+    running = asyncio.create_task(again._tell())
+    await eventually(lambda: len(correlation.heard) == len(SERVICES))
+    assert {each.series.service for each in correlation.heard if each.ended_at_ms} == {SERVICES[1].service}
+    assert len(again._detector) == len(SERVICES)
+    await ended([running])
+
+
 TALKS = dataclasses.replace(CONFIG, policies=(Policy(name="talks", metric="latency*", no_data_after_s=30),))
 
 

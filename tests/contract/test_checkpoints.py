@@ -1,4 +1,4 @@
-"""The contract of `ports.Checkpoints`: the twin in memory, files, S3 (moto over HTTP), and what only they can suffer."""
+"""The contract of `ports.Checkpoints` on the twin in memory, files and S3 (moto), and what only they can suffer."""
 
 import os
 import resource

@@ -204,6 +204,21 @@ def test_a_series_with_an_open_anomaly_stays_and_so_does_a_service() -> None:
         assert [each for each in detector.series() if each.service == service] == SERIES[service]
 
 
+def test_a_detector_that_was_never_unusual_is_restored_with_all_its_series() -> None:
+    series = named(300)
+    detector = Detector(CONFIG)
+    for tick in range(30):
+        detector.observe(batch((each, START_MS + tick * STEP_MS, 100.0 + tick % 3) for each in series))
+    again = Detector.restore(detector.checkpoint(), CONFIG)
+    assert again.series() == tuple(series)
+    late = [[(each, START_MS + tick * STEP_MS, 900.0) for each in series] for tick in (30, 31)]
+    one, other = (
+        [change for rows in late for change in each.observe(batch(rows)).changes] for each in (detector, again)
+    )
+    assert one == other
+    assert len(one) >= 300
+
+
 def test_shapes_are_carried_over_up_to_the_limit() -> None:
     one, other = (Detector(dataclasses.replace(CONFIG, pattern_series=3)) for _ in range(2))
     series = [identify("x", {"service": "shop", "n": str(n)}) for n in range(6)]
