@@ -65,6 +65,7 @@ class DetectionActor:
         self._checkpoint_every_s = checkpoint_every_s
         self._clock = clock
         self._told = asyncio.Event()
+        self._configuring = asyncio.Lock()
         self._standing = StandingOrders(checkpoints, name, Standing(config, share))
         now = self._standing.now
         self._shelves = Shelves(checkpoints, now.share)
@@ -82,13 +83,16 @@ class DetectionActor:
         A restart of this actor goes on with both. Raises Unavailable where that, or a partition that is given away,
         cannot be written; then nothing has changed.
         """
-        await asyncio.to_thread(self._standing.change, Standing(config, share))
-        if share != self._shelves.share:
-            await self._move(config, share)
-        self._hear(self._detector.configure(config))
+        async with self._configuring:
+            moves = share != self._shelves.share
+            if moves:
+                await self.checkpoint()
+            await asyncio.to_thread(self._standing.change, Standing(config, share))
+            if moves:
+                await self._move(config, share)
+            self._hear(self._detector.configure(config))
 
     async def _move(self, config: DetectorConfig, share: Share) -> None:
-        await self.checkpoint()
         before = self._shelves.share
         self._shelves.take(share)
         found = await asyncio.to_thread(self._shelves.restore, config)

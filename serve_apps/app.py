@@ -124,7 +124,7 @@ class Door:
 
     def __init__(self, settings: Settings | None = None) -> None:
         logs.set_up()
-        self._settings = settings or load(os.environ)
+        self._given = self._settings = settings or load(os.environ)
         check_exposure(self._settings.api, listens_on())
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
@@ -132,7 +132,8 @@ class Door:
 
         Raises Invalid for what is wrong with it, or takes a restart; detection then goes on as before.
         """
-        self._settings = retuned(self._settings, user_config)
+        self._settings = retuned(self._given, user_config)
+        wiring.start_actors(self._settings)
         await wiring.detectors(self._settings).configure(self._settings.detection.detector)
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
