@@ -12,6 +12,7 @@ from sentinel.adapters.checkpoints import checked_name, is_name, unwrapped, wrap
 from sentinel.errors import Unavailable
 
 _CONNECT_S, _READ_S = 5.0, 30.0
+PAGE = 200  # names in one answer
 _ATTEMPTS = 3  # a PUT that is sent twice leaves what one does
 _GONE = frozenset({"NoSuchKey", "404"})
 
@@ -70,7 +71,8 @@ class S3Checkpoints:
         found = []
         try:
             pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix, Delimiter="/"):
+            listed = {"Bucket": self._bucket, "Prefix": self._prefix, "Delimiter": "/"}
+            for page in pages.paginate(**listed, PaginationConfig={"PageSize": PAGE}):
                 found += [each["Key"][len(self._prefix) :] for each in page.get("Contents", ())]
         except (ClientError, BotoCoreError) as error:
             raise self._unavailable("listed", "", error, "s3:ListBucket") from None

@@ -237,7 +237,8 @@ async def test_new_settings_and_numbers_of_actors_reach_those_that_live(settings
     for each in series:
         times = now_ms + 1000 * np.arange(-60, -20, dtype=np.int64)
         ids, values = np.full(40, each.id, np.uint64), np.array([1.0, 1.1, 0.9, 1.0] * 10)
-        await one.score(0, SampleBatch(ids, times, values, {each.id: each}).pack())
+        packed = SampleBatch(ids, times, values, {each.id: each}).pack()
+        assert await until(lambda packed=packed: one.score(0, packed))
 
     def tuned(**changes: Any) -> Settings:
         return settings.model_copy(update={"detection": settings.detection.model_copy(update=changes)})

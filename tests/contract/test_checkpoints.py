@@ -17,7 +17,7 @@ import pytest
 from sentinel.adapters.aws import StaticCredentials
 from sentinel.adapters.checkpoints import FileCheckpoints
 from sentinel.adapters.in_memory import InMemoryCheckpoints
-from sentinel.adapters.s3_checkpoints import S3Checkpoints
+from sentinel.adapters.s3_checkpoints import PAGE, S3Checkpoints
 from sentinel.clock import SystemClock
 from sentinel.errors import Invalid, Unavailable
 from sentinel.ports import Checkpoints
@@ -108,9 +108,9 @@ def test_prefixes_are_apart(bucket: Bucket, url: str) -> None:
 
 
 def test_more_objects_than_one_answer_holds_are_all_listed(bucket: Bucket) -> None:
-    for n in range(1001):
+    for n in range(PAGE + 1):
         bucket.put_raw(f"a/b/n{n}", b"")
-    assert len(in_bucket(bucket).names()) == 1001
+    assert len(in_bucket(bucket).names()) == PAGE + 1
 
 
 def test_a_damaged_object_is_invalid(bucket: Bucket) -> None:
