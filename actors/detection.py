@@ -94,7 +94,7 @@ class DetectionActor:
 
     async def _move(self, config: DetectorConfig, share: Share) -> None:
         before = self._shelves.share
-        self._shelves.take(share)
+        await self._shelves.take(share)
         found = await asyncio.to_thread(self._shelves.restore, config)
         # What came in of others' services meanwhile began from nothing, and would pass for what was heard last.
         self._detector.keep_services(before.holds)

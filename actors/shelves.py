@@ -45,7 +45,7 @@ class Share:
 
 
 class Shelves:
-    """Reads and writes the checkpoints of `share`. Not safe for several threads, except as said."""
+    """Reads and writes the checkpoints of `share`, in one event loop."""
 
     def __init__(self, checkpoints: Checkpoints, share: Share) -> None:
         self.share = share
@@ -54,10 +54,11 @@ class Shelves:
         self._partition: dict[str, int] = {}
         self._writing = asyncio.Lock()
 
-    def take(self, share: Share) -> None:
-        """Hold another share from now on."""
-        self.share = share
-        self._written, self._partition = set(), {}
+    async def take(self, share: Share) -> None:
+        """Hold another share from now on. What was being written of the old one then is: it is not ours to empty."""
+        async with self._writing:
+            self.share = share
+            self._written, self._partition = set(), {}
 
     def restore(self, config: DetectorConfig) -> Detector:
         """All that checkpoints know of this share, in any thread; what is damaged or out of reach is learned anew.

@@ -120,8 +120,8 @@ class ServiceTier:
         Answers the slots of the services that are new here: there, and here. One that was here goes on as it is.
         """
         names = dict.fromkeys(each.service for each in series)
-        changed = {name for name in names if name in self.slots}
-        new = [name for name in names if name not in changed]
+        met = {name for name in names if name in self.slots}
+        new = [name for name in names if name not in met]
         mine = np.arange(len(self.slots), len(self.slots) + len(new))
         self.slots.update(zip(new, mine.tolist(), strict=True))
         theirs = np.array([other.slots[name] for name in new], np.int64)
@@ -141,19 +141,21 @@ class ServiceTier:
         members = row_here[other.members[theirs, :width]]
         self.members[mine, : members.shape[1]] = members
         whole = (members >= 0).sum(axis=1) == count
-        changed.update(new[place] for place in np.flatnonzero(~whole).tolist())
+        changed = met.union(new[place] for place in np.flatnonzero(~whole).tolist())
         if changed:
-            self._rejoin(changed, mine[~whole], series, first)
+            self.group.count[mine[~whole]] = 0
+            self.members[mine[~whole]] = -1
+            self._rejoin(changed, met, series, first)
         self.movements.adopt(other.movements, theirs, mine, self._columns(other, theirs, mine, whole, row_here))
         return theirs, mine
 
-    def _rejoin(self, names: AbstractSet[str], afresh: Rows, series: Sequence[Series], first: int) -> None:
-        """Give the series of these services their places anew; `afresh`: slots that have none yet."""
-        self.group.count[afresh] = 0
-        self.members[afresh] = -1
+    def _rejoin(self, names: AbstractSet[str], met: AbstractSet[str], series: Sequence[Series], first: int) -> None:
+        """Give the series of these services their places anew; `met`: those that have frames of their own here."""
         for row, each in enumerate(series, first):
             if each.service in names:
-                self.member.service[row] = self.member.stamp[row] = -1
+                self.member.service[row] = -1
+                if each.service in met:
+                    self.member.stamp[row] = -1
                 self.add(row, each.service)
 
     def _columns(self, other: "ServiceTier", theirs: Rows, mine: Rows, whole: Bools, row_here: Ints) -> Rows:

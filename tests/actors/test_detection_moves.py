@@ -111,6 +111,18 @@ async def test_partitions_move_between_actors_that_live() -> None:
     assert await knows(three[:2])
 
 
+async def test_a_checkpoint_under_way_while_partitions_move_empties_none_of_them() -> None:
+    checkpoints = InMemoryCheckpoints()
+    stage = actor(checkpoints=checkpoints)
+    await send([stage], 1.0, range(30))
+    keeping = asyncio.create_task(stage.checkpoint())
+    await asyncio.sleep(0)
+    await stage._shelves.take(Share(0, 2))
+    await keeping
+    await stage.checkpoint()
+    assert await knows(actors(checkpoints, 2))
+
+
 async def test_what_comes_in_while_a_partition_moves_does_not_pass_for_its_past() -> None:
     checkpoints = InMemoryCheckpoints()
     two = actors(checkpoints, 2)
