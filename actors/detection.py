@@ -8,14 +8,17 @@ from dataclasses import dataclass
 import structlog
 
 from actors.api import Correlation
+from actors.shelves import Share, Shelves
+from actors.standing import Standing, StandingOrders
 from sentinel.clock import Clock
 from sentinel.correlation.topology import Edge, Seen, edge_of
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.curves import MOST_ANOMALIES, Curves, Explained
-from sentinel.detection.detector import Detector, Observation, Refusal
+from sentinel.detection.detector import Observation, Refusal
 from sentinel.detection.explanation import Band, Explanation
-from sentinel.errors import Invalid, SentinelError, Unavailable
+from sentinel.detection.merging import merged
+from sentinel.errors import SentinelError
 from sentinel.ids import Fingerprint
 from sentinel.ports import Checkpoints
 from sentinel.telemetry.batch import SampleBatch, unpack_all
@@ -28,6 +31,7 @@ _RATES_PER_SERIES = 4  # the buckets of a histogram are kept for rates and not s
 CURVE_BYTES = 32 * 1024 * 1024  # samples kept so that people can be shown what the detector saw
 _MOST_EDGES = 20_000
 _RETIRE_AFTER_MS = 6 * 3_600_000
+_SILENCE_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,7 @@ class Scored:
 
 
 class DetectionActor:
-    """Hard state: none. Soft state: what is normal for each series, kept in a checkpoint every few seconds.
+    """Hard state: none. Soft state: what is normal for each series, kept in checkpoints every few seconds.
 
     `score` that returned has scored every sample it did not report as refused or unknown; one that failed may
     have scored them, and sending them again is harmless, for a series takes each timestamp once. A change is
@@ -61,34 +65,57 @@ class DetectionActor:
         checkpoint_every_s: float,
         clock: Clock,
         curve_bytes: int = CURVE_BYTES,
+        share: Share = Share(),  # noqa: B008 frozen
     ) -> None:
         self._name = name
         self._correlation = correlation
-        self._checkpoints = checkpoints
         self._checkpoint_every_s = checkpoint_every_s
         self._clock = clock
-        self._untold: list[Anomaly] = []
         self._told = asyncio.Event()
+        self._configuring = asyncio.Lock()
+        self._standing = StandingOrders(checkpoints, name, Standing(config, share))
+        now = self._standing.now
+        self._shelves = Shelves(checkpoints, now.share)
         self._rates = RateKeeper(_RATES_PER_SERIES * config.max_series)
         self._curves = Curves(curve_bytes)
-        self._detector = self._restored(config)
+        self._detector = self._shelves.restore(now.config)
         self._rates.describe(self._detector.series())
-        self._follow(self._untold)
+        self._listening_since_ms = clock.now_ms()
         self._services: set[str] = set()
         self._edges: set[Edge] = set()
         self._learn_calls(self._detector.series())
+        # A change that was not told before the end would else never be.
+        ended = self._detector.configure(now.config)
+        self._untold: list[Anomaly] = [*ended, *self._detector.open_anomalies()]
+        self._follow(self._untold)
 
-    def _restored(self, config: DetectorConfig) -> Detector:
-        try:
-            blob = self._checkpoints.load(self._name)
-            if blob is not None:
-                detector = Detector.restore(blob, config)
-                # A change that was not told before the end would else never be.
-                self._untold.extend(detector.open_anomalies())
-                return detector
-        except (Invalid, Unavailable) as error:
-            log.error("checkpoint refused, learning from the start", actor=self._name, error=str(error))
-        return Detector(config)
+    async def configure(self, config: DetectorConfig, share: Share) -> None:
+        """Judge by `config` from the next sample on, and hold the partitions of `share`; nothing learned is lost.
+
+        A restart of this actor goes on with both. Raises Unavailable where that, or a partition that is given away,
+        cannot be written; then nothing has changed.
+        """
+        async with self._configuring:
+            moves = share != self._shelves.share
+            if moves:
+                await self.checkpoint()
+            await asyncio.to_thread(self._standing.change, Standing(config, share))
+            if moves:
+                await self._move(config, share)
+            self._hear(self._detector.configure(config))
+
+    async def _move(self, config: DetectorConfig, share: Share) -> None:
+        before = self._shelves.share
+        await self._shelves.take(share)
+        found = await asyncio.to_thread(self._shelves.restore, config)
+        # What came in of others' services meanwhile began from nothing, and would pass for what was heard last.
+        self._detector.keep_services(before.holds)
+        self._detector = merged([self._detector, found], share.holds, config)
+        self._rates.describe(self._detector.series())
+        self._learn_calls(self._detector.series())
+        self._listening_since_ms = self._clock.now_ms()
+        self._hear(self._detector.open_anomalies())
+        log.info("partitions moved", actor=self._name, share=share, series=len(self._detector))
 
     async def run(self) -> None:
         """Tell changes and keep checkpoints for ever."""
@@ -96,6 +123,7 @@ class DetectionActor:
         async with asyncio.TaskGroup() as loops:
             loops.create_task(self._tell())
             loops.create_task(self._keep_checkpoints())
+            loops.create_task(self._notice_silence())
 
     async def score(self, packed: bytes) -> list[Scored]:
         """Score packed SampleBatches that were joined, then learn from them, and answer for each in order.
@@ -124,11 +152,14 @@ class DetectionActor:
     def _observe(self, batch: SampleBatch) -> Observation:
         self._curves.keep(batch)
         observed = self._detector.observe(batch)
-        if observed.changes:
-            self._follow(observed.changes)
-            self._untold.extend(observed.changes)
-            self._told.set()
+        self._hear(observed.changes)
         return observed
+
+    def _hear(self, changes: Sequence[Anomaly]) -> None:
+        if changes:
+            self._follow(changes)
+            self._untold.extend(changes)
+            self._told.set()
 
     async def seen(self) -> Seen:
         """The services and calls that the series speak of."""
@@ -191,7 +222,7 @@ class DetectionActor:
 
     async def checkpoint(self) -> None:
         """Keep what is known now, as before an orderly end. Raises Unavailable where it cannot be written."""
-        await asyncio.to_thread(self._checkpoints.save, self._name, self._detector.checkpoint())
+        await self._shelves.keep(self._detector)
 
     def _retire(self) -> None:
         """Make room where it is short: pods come and go, and their series stay silent."""
@@ -200,6 +231,11 @@ class DetectionActor:
             gone = self._detector.retire(before_ms)
             self._rates.retire(before_ms)
             log.info("series retired", actor=self._name, series=gone, left=len(self._detector))
+
+    async def _notice_silence(self) -> None:
+        while True:
+            await self._clock.sleep(_SILENCE_EVERY_S)
+            self._hear(self._detector.silences(self._clock.now_ms(), self._listening_since_ms))
 
     async def _keep_checkpoints(self) -> None:
         while True:

@@ -9,9 +9,11 @@ from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorE
 
 from actors.detection import Scored
 from actors.journal import Followed
+from actors.shelves import Share
 from sentinel.correlation.silences import Silence
 from sentinel.correlation.topology import Edge, Seen
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
+from sentinel.detection.config import DetectorConfig
 from sentinel.detection.curves import Explained
 from sentinel.errors import Overloaded, SentinelError, Unavailable
 from sentinel.ids import Fingerprint, IncidentId
@@ -238,6 +240,15 @@ class DetectorsHandle:
             frozenset().union(*(each.services for each in found)), frozenset().union(*(each.edges for each in found))
         )
 
+    async def configure(self, config: DetectorConfig) -> None:
+        """Have every detection actor judge by `config`, and hold its share of the partitions as they are now."""
+        await asyncio.gather(
+            *(
+                handle.call("configure", config, Share(index, len(self._handles), self._partitions), deadline_s=60.0)
+                for index, handle in enumerate(self._handles)
+            )
+        )
+
     async def checkpoint(self) -> None:
         """Have every detection actor keep what it knows now."""
         await asyncio.gather(*(handle.call("checkpoint") for handle in self._handles))
@@ -246,6 +257,14 @@ class DetectorsHandle:
         """Whether every detection actor's loop turns."""
         answers = await asyncio.gather(*(handle.ping() for handle in self._handles))
         return f"{len(answers)} detection actor{'s' if len(answers) > 1 else ''}"
+
+
+def detection_actors(namespace: str) -> dict[int, _Handle]:
+    """The detection actors that live, by index."""
+    prefix = detection_name(0).removesuffix("0")
+    named = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True) if each["namespace"] == namespace]
+    indexes = sorted(int(name.removeprefix(prefix)) for name in named if name.startswith(prefix))
+    return {index: _Handle(detection_name(index), namespace) for index in indexes}
 
 
 class CorrelationHandle(_Handle):

@@ -5,8 +5,7 @@ made inside the process of the actor that owns it, so connections and engines ne
 """
 
 import asyncio
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -21,28 +20,29 @@ from actors.detection import DetectionActor
 from actors.execution import ExecutionActor
 from actors.following import keep_running
 from actors.journal import JournalActor
+from actors.opening import OpenedWhenNeeded
 from actors.outside import OutsideEvents, Retention
+from actors.shelves import Share, within_reach
 from actors.watchdog import Watchdog
 from actors.wiring_approval import approval_actor
 from actors.wiring_execution import DOUBLES_CREDENTIALS, cloud, execution_actor, limits, rules
 from sentinel import logs
 from sentinel.adapters.checkpoints import FileCheckpoints
-from sentinel.adapters.qdrant import DisabledMemory, QdrantMemory, open_memory
+from sentinel.adapters.qdrant import open_memory
+from sentinel.adapters.s3_checkpoints import S3Checkpoints
 from sentinel.adapters.sns import SnsTopics
 from sentinel.adapters.sql_events import SqlEventStore
 from sentinel.adapters.sql_journal import SqlJournalStore
 from sentinel.adapters.sql_silences import SqlSilenceStore
 from sentinel.adapters.sqs import SqsQueue
 from sentinel.clock import Clock, SystemClock
-from sentinel.correlation.scope import ANYWHERE, Scope
-from sentinel.correlation.signature import Vectors
 from sentinel.correlation.topology import topology_of
 from sentinel.detection.curves import Explained
 from sentinel.errors import SentinelError, Unavailable
-from sentinel.ids import IncidentId
-from sentinel.ports import Memory, Recalled
+from sentinel.ports import Checkpoints
 from sentinel.settings import Settings
 
+_CHECKPOINTS_WITHIN_S = 30.0
 log = structlog.get_logger(__name__)
 
 
@@ -68,15 +68,17 @@ class Detection(DetectionActor):
 
     async def __init__(self, settings: Settings, index: int) -> None:  # type: ignore[misc]  # Ray awaits it
         logs.set_up()
-        clock = SystemClock()
+        clock, detection, kept = SystemClock(), settings.detection, checkpoints(settings)
+        await within_reach(kept, clock, _CHECKPOINTS_WITHIN_S)
         super().__init__(
             name=handles.detection_name(index),
-            config=settings.detection.detector,
+            config=detection.detector,
             correlation=handles.CorrelationHandle(settings.ray.namespace),
-            checkpoints=FileCheckpoints(settings.detection.checkpoint_path),
-            checkpoint_every_s=settings.detection.checkpoint_every_s,
-            curve_bytes=settings.detection.curve_bytes,
+            checkpoints=kept,
+            checkpoint_every_s=detection.checkpoint_every_s,
+            curve_bytes=detection.curve_bytes,
             clock=clock,
+            share=Share(index, detection.actors, detection.partitions),
         )
         self._running = keep_running(self.run, "detection", clock)
 
@@ -93,7 +95,7 @@ class Correlation(CorrelationActor):
             events=journal,
             silences=journal,
             detectors=detectors(settings),
-            memory=OpenedWhenNeeded(settings),
+            memory=OpenedWhenNeeded(lambda: open_memory(settings.qdrant)),
             topology=topology_of(correlation.topology),
             policy=correlation.policy,
             clock=clock,
@@ -142,6 +144,29 @@ class Execution(ExecutionActor):
         self._running = keep_running(self.run, "execution", clock)
 
 
+async def bring_up(settings: Settings) -> None:
+    """See that every actor of this Sentinel runs, and that detection is as `settings` say.
+
+    Detection actors that live already keep what they learned: they judge by the new settings, and partitions move
+    between them where their number has changed. The other actors that live are left as they are.
+    """
+    living = handles.detection_actors(settings.ray.namespace)
+    for handle in living.values():
+        try:
+            await handle.call("checkpoint")
+        except SentinelError as error:
+            log.warning("a detection actor keeps its last checkpoint", error=str(error))
+    for index in living:
+        if index >= settings.detection.actors:
+            _end(handles.detection_name(index), settings)
+    start_actors(settings)
+    if living:
+        try:
+            await detectors(settings).configure(settings.detection.detector)
+        except SentinelError as error:
+            log.error("detection goes on with the settings it had", error=str(error))
+
+
 def start_actors(settings: Settings) -> None:
     """See that every actor of this Sentinel runs; those that do are left as they are."""
     _ensure(Journal, handles.JOURNAL, settings, pending=4096)
@@ -176,10 +201,14 @@ def stop_actors(settings: Settings) -> None:
     names = [handles.detection_name(index) for index in range(settings.detection.actors)]
     names += [handles.EXECUTION, handles.APPROVAL, handles.CORRELATION, handles.JOURNAL]
     for name in names:
-        try:
-            ray.kill(ray.get_actor(name, settings.ray.namespace), no_restart=True)
-        except ValueError:
-            log.debug("was not running", actor=name)
+        _end(name, settings)
+
+
+def _end(name: str, settings: Settings) -> None:
+    try:
+        ray.kill(ray.get_actor(name, settings.ray.namespace), no_restart=True)
+    except ValueError:
+        log.debug("was not running", actor=name)
 
 
 def _ensure(cls: Callable[..., object], name: str, settings: Settings, *args: object, pending: int) -> None:
@@ -209,49 +238,14 @@ def detectors(settings: Settings) -> handles.DetectorsHandle:
     )
 
 
-class OpenedWhenNeeded:
-    """The memory of incidents, opened by the first call that succeeds in it.
-
-    A predecessor that is still ending may hold the embedded directory, and an actor whose constructor
-    raises never comes back.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings.qdrant
-        self._opened: QdrantMemory | DisabledMemory | None = None
-        self._opening = threading.Lock()  # recall and catching up come from different threads, and one owner may open
-
-    @property
-    def note(self) -> str:
-        """See `ports.IncidentMemory`."""
-        return self._opened.note if self._opened else ""
-
-    def remember(self, memories: Sequence[Memory]) -> None:
-        """See `ports.IncidentMemory`."""
-        self._open().remember(memories)
-
-    def similar(self, vectors: Vectors, limit: int, scope: Scope = ANYWHERE) -> list[Recalled]:
-        """See `ports.IncidentMemory`."""
-        return self._open().similar(vectors, limit, scope)
-
-    def held(self) -> Mapping[IncidentId, int]:
-        """See `ports.IncidentMemory`."""
-        return self._open().held()
-
-    def start_over(self) -> None:
-        """See `ports.IncidentMemory`."""
-        self._open().start_over()
-
-    def close(self) -> None:
-        """See `ports.IncidentMemory`."""
-        if self._opened:
-            self._opened.close()
-
-    def _open(self) -> QdrantMemory | DisabledMemory:
-        with self._opening:
-            if self._opened is None:
-                self._opened = open_memory(self._settings)
-            return self._opened
+def checkpoints(settings: Settings) -> Checkpoints:
+    """Where detection keeps what it has learned."""
+    detection = settings.detection
+    if detection.checkpoint_path.startswith("s3://"):
+        return S3Checkpoints(
+            detection.checkpoint_path, settings.executor.aws_region, endpoint_url=detection.checkpoint_endpoint_url
+        )
+    return FileCheckpoints(detection.checkpoint_path)
 
 
 def alarms(settings: Settings, events: Events, clock: Clock) -> Alarms:

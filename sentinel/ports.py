@@ -344,3 +344,7 @@ class Checkpoints(Protocol):
     def load(self, name: str) -> bytes | None:
         """The last blob saved under `name`, or None. Raises Invalid if it is damaged, Unavailable if unreadable."""
         ...
+
+    def names(self) -> frozenset[str]:
+        """Every name under which a blob was saved. Raises Unavailable if that cannot be told."""
+        ...

@@ -1,9 +1,10 @@
 """What is watched and how it is judged: the `detection:` section, and its policies."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sentinel.detection.config import BurnRate, DetectorConfig, Policy
 from sentinel.errors import Invalid
@@ -84,9 +85,17 @@ class Detection(Section):
     service_score: bool = True
     policies: tuple[DetectionPolicy, ...] = ()
     max_pending_calls: Annotated[int, Field(ge=1)] = 256
-    checkpoint_path: str = ".sentinel/checkpoints"
+    checkpoint_path: Annotated[str, Field(min_length=1)] = ".sentinel/checkpoints"  # or s3://BUCKET/PREFIX
+    checkpoint_endpoint_url: str = ""  # of a store that speaks S3's API; empty for Amazon's
     checkpoint_every_s: Positive = 10
     curve_bytes: Annotated[int, Field(ge=0)] = 32 * 1024 * 1024  # an actor's newest samples, for curves; 0 for none
+
+    @field_validator("checkpoint_path")
+    @classmethod
+    def _directory_or_bucket(cls, path: str) -> str:
+        if "://" in path and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()/-]*)?", path):
+            raise ValueError("a directory, or s3://BUCKET/PREFIX")
+        return path
 
     @property
     def detector(self) -> DetectorConfig:

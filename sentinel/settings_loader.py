@@ -62,6 +62,33 @@ def load(environ: Mapping[str, str]) -> Settings:
         raise _explain(error) from None
 
 
+# What the door, the actors and their adapters were built with.
+_FIXED = ("partitions", "actors", "max_series", "max_pending_calls", "checkpoint_path", "checkpoint_endpoint_url")
+_FIXED_TOO = ("checkpoint_every_s",)
+
+
+def retuned(settings: Settings, over: object) -> Settings:
+    """The settings with the section `detection` of `over` laid over theirs, for a system that runs.
+
+    Raises Invalid for anything else in `over`, for a wrong value, and for a field that takes a restart to change.
+    """
+    if not isinstance(over, Mapping) or not isinstance(over.get("detection", {}), Mapping):
+        raise Invalid("user_config", over, "a mapping with the section detection")
+    tree = {"detection": {**settings.detection.model_dump(mode="json"), **over.get("detection", {})}}
+    tree |= {name: section for name, section in over.items() if name != "detection"}
+    if len(tree) > 1:
+        raise Invalid("user_config", sorted(tree), "the section detection alone; the rest takes a restart")
+    try:
+        detection = Settings.model_validate(tree).detection
+    except ValidationError as error:
+        raise _explain(error) from None
+    for name in (*_FIXED, *_FIXED_TOO):
+        if getattr(detection, name) != getattr(settings.detection, name):
+            now = getattr(settings.detection, name)
+            raise Invalid(f"detection.{name}", getattr(detection, name), f"{now}, as it is; another takes a restart")
+    return settings.model_copy(update={"detection": detection})
+
+
 def _read_yaml(path: str, environ: Mapping[str, str]) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")

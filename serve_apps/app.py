@@ -5,6 +5,7 @@ that the actors behind it run: so whoever deploys the application gets the whole
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from sentinel import logs
 from sentinel.clock import Clock, SystemClock
 from sentinel.errors import SentinelError
 from sentinel.settings import Settings
-from sentinel.settings_loader import load
+from sentinel.settings_loader import load, retuned
 from sentinel.telemetry.admission import Allowance
 from sentinel.telemetry.interning import Interner
 from serve_apps import errors
@@ -163,13 +164,22 @@ class Door:
 
     def __init__(self, settings: Settings | None = None) -> None:
         logs.set_up()
-        self._settings = settings or load(os.environ)
+        self._given = self._settings = settings or load(os.environ)
         check_exposure(self._settings.api, listens_on())
+
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Ray Serve hands `user_config` of the deployment over: its section `detection` lies over that of the settings.
+
+        Raises Invalid for what is wrong with it, or takes a restart; detection then goes on as before.
+        """
+        self._settings = retuned(self._given, user_config)
         wiring.start_actors(self._settings)
+        await wiring.detectors(self._settings).configure(self._settings.detection.detector)
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Ray Serve asks for the ASGI application here, once the replica is made."""
         clock = SystemClock()
+        await wiring.bring_up(self._settings)
         self._watching = keep_running(wiring.watchdog(self._settings, clock).run, "watchdog", clock)
         return build_door(self._settings, on_ray(self._settings))
 

@@ -16,16 +16,33 @@ _NAME = re.compile(r"[a-z0-9_-][a-z0-9._-]{0,99}")
 
 def checked_name(name: str) -> str:
     """`name` itself. Raises Invalid unless it is 1-100 of `a-z 0-9 . _ -` and starts with no dot."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise Invalid("checkpoint name", name, "1 to 100 characters of a-z 0-9 . _ - that start with no dot")
     return name
 
 
-class FileCheckpoints:
-    """Keeps `ports.Checkpoints` in one directory, a file for each name.
+def is_name(name: str) -> bool:
+    """Whether a checkpoint may have this name."""
+    return bool(_NAME.fullmatch(name))
 
-    A file is a line with the format's version, the SHA-256 of the blob (32 bytes), and the blob.
-    """
+
+def wrapped(blob: bytes) -> bytes:
+    """What is stored of a blob: a line with the format's version, its SHA-256 (32 bytes), and the blob."""
+    return _MAGIC + hashlib.sha256(blob).digest() + blob
+
+
+def unwrapped(stored: bytes, where: str) -> bytes:
+    """The blob again. Raises Invalid, which names `where`, if it is damaged."""
+    if not stored.startswith(_MAGIC):
+        raise Invalid(f"checkpoint {where}", stored[: len(_MAGIC)], f"a file that starts with {_MAGIC!r}")
+    digest, blob = stored[len(_MAGIC) : _HEADER], stored[_HEADER:]
+    if hashlib.sha256(blob).digest() != digest:
+        raise Invalid(f"checkpoint {where}", f"{len(blob)} bytes", "the bytes that its checksum was made of")
+    return blob
+
+
+class FileCheckpoints:
+    """Keeps `ports.Checkpoints` in one directory, a file for each name."""
 
     def __init__(self, directory: str | Path) -> None:
         """Create `directory` if need be. Raises Unavailable if that is not possible."""
@@ -42,7 +59,7 @@ class FileCheckpoints:
         """
         path = self._directory / checked_name(name)
         try:
-            self._replace(path, _MAGIC + hashlib.sha256(blob).digest() + blob)
+            self._replace(path, wrapped(blob))
         except OSError as error:
             raise _unavailable("written", path, error) from None
 
@@ -58,12 +75,15 @@ class FileCheckpoints:
             return None
         except OSError as error:
             raise _unavailable("read", path, error) from None
-        if not raw.startswith(_MAGIC):
-            raise Invalid(f"checkpoint {path}", raw[: len(_MAGIC)], f"a file that starts with {_MAGIC!r}")
-        digest, blob = raw[len(_MAGIC) : _HEADER], raw[_HEADER:]
-        if hashlib.sha256(blob).digest() != digest:
-            raise Invalid(f"checkpoint {path}", f"{len(blob)} bytes", "the bytes that its checksum was made of")
-        return blob
+        return unwrapped(raw, str(path))
+
+    def names(self) -> frozenset[str]:
+        """Every name that has a file. Raises Unavailable if the directory cannot be read."""
+        try:
+            found = [entry.name for entry in os.scandir(self._directory) if entry.is_file()]
+        except OSError as error:
+            raise _unavailable("listed", self._directory, error) from None
+        return frozenset(name for name in found if is_name(name))
 
     def _replace(self, path: Path, content: bytes) -> None:
         # "~" cannot be in a name, so no checkpoint's temporary files are taken for those of another. The rest of the

@@ -188,6 +188,9 @@ class InMemoryCheckpoints:
     def load(self, name: str) -> bytes | None:
         return self._blobs.get(checked_name(name))
 
+    def names(self) -> frozenset[str]:
+        return frozenset(self._blobs)
+
 
 def refuse_unless_callable(step: Step) -> None:
     """The rule of `Cloud`: `step` is one call of the catalog. Raises Invalid for anything else."""

@@ -21,6 +21,8 @@ def run(settings: Settings, console: Console) -> None:
         console.print(f"[bold]{name}[/bold] {escape(text)}")
     for line in approval_lines(settings):
         console.print(escape(line))
+    where, every_s = settings.detection.checkpoint_path, settings.detection.checkpoint_every_s
+    console.print(f"checkpoints of detection go to {escape(where)} every {every_s:g} s (`sentinel doctor` tries it)")
     runbooks = [entry.runbook for entry in settings.runbooks]
     allowed = limits(settings)
     dead = 0

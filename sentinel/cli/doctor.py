@@ -7,7 +7,7 @@ import ray
 from rich.console import Console
 from rich.markup import escape
 
-from actors import wiring_approval, wiring_execution
+from actors import wiring, wiring_approval, wiring_execution
 from sentinel.adapters.aws import AwsCloud
 from sentinel.adapters.clouds import Clouds
 from sentinel.adapters.qdrant import open_memory
@@ -15,7 +15,7 @@ from sentinel.adapters.sql_journal import SqlJournalStore
 from sentinel.cli.checking import approval_lines, never_runs
 from sentinel.cli.client import Client
 from sentinel.cli.system import require_reachable
-from sentinel.errors import SentinelError
+from sentinel.errors import SentinelError, Unavailable
 from sentinel.settings import Settings
 from sentinel.settings_loader import load
 from serve_apps.auth import check_exposure
@@ -69,6 +69,15 @@ def _qdrant(settings: Settings) -> str:
         memory.close()
 
 
+def _checkpoints(settings: Settings) -> str:
+    kept, probe = wiring.checkpoints(settings), b"written by sentinel doctor"
+    kept.save("doctor", probe)
+    if kept.load("doctor") != probe:
+        raise Unavailable(f"{settings.detection.checkpoint_path} does not give back what was written")
+    shelves = sum(name.startswith("sentinel-detection-p") for name in kept.names())
+    return f"written to {settings.detection.checkpoint_path}, {shelves} partitions there"
+
+
 def _slack(settings: Settings) -> str:
     messenger = wiring_approval.slack_messenger(settings)
     if messenger is None:
@@ -110,6 +119,7 @@ def _ray(settings: Settings) -> str:
 _CHECKS: Mapping[str, Check] = {
     "door": _door,
     "store": _store,
+    "checkpoints": _checkpoints,
     "qdrant": _qdrant,
     "slack": _slack,
     "approval": _approval,
@@ -120,6 +130,7 @@ _CHECKS: Mapping[str, Check] = {
 _MEND: Mapping[str, str] = {
     "door": "set SENTINEL_API_HOST=127.0.0.1, or add api.keys to the configuration",
     "store": "set SENTINEL_STORE_URL to sqlite:///PATH on a local disk or postgresql+psycopg://USER@HOST/DATABASE",
+    "checkpoints": "set SENTINEL_DETECTION_CHECKPOINT_PATH to a directory that may be written, or to s3://BUCKET/PREFIX",
     "qdrant": "end the process that is named, set SENTINEL_QDRANT_HOST to a server, or SENTINEL_QDRANT_ENABLED=false",
     "slack": "check SENTINEL_SLACK_BOT_TOKEN (xoxb-…, scopes chat:write and users:read) and SENTINEL_SLACK_CHANNEL",
     "approval": "name who may approve in approval.approvers, or mend what is named; `sentinel check` tells more",

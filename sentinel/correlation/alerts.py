@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from sentinel.clock import iso
 from sentinel.correlation.topology import edge_of
 from sentinel.detection.anomaly import Anomaly, Condition, SeriesHealth
+from sentinel.detection.parts import SAYS, Part
 from sentinel.incidents.nouns import Alert, Change, Direction, Severity
 from sentinel.telemetry.events import Event
 from sentinel.telemetry.kinds import AVAILABILITY, CPU, DISK, ERRORS, LATENCY, MEMORY, OTHER, TRAFFIC, kind_of
 
 CRITICAL_SCORE = 20.0  # spreads; the detector opens at 6 by default, so this is far beyond a near miss
 EVIDENCE_CAP = 5.0
+SILENT = SAYS[Part.NO_DATA]  # the note of an alert on a series that no longer speaks
 
 # (kind, which way its pressure went) -> severity, and severity from CRITICAL_SCORE. What is not here is
 # information only: faster, calmer and emptier than usual harms nobody, and more traffic that does harm
@@ -53,13 +55,18 @@ def alert_of(anomaly: Anomaly) -> Alert:
     """The alert that `anomaly` is: one fingerprint over one span, with its kind and severity."""
     series = anomaly.series
     kind, direction = kind_of(series.metric), Direction(anomaly.direction)
+    silent = anomaly.part == Part.NO_DATA.label
+    severity = severity_of(kind, series.metric, direction, anomaly.score)
+    if silent:
+        # Whatever it measured, it is the one who measured that is missed. Silence proves no outage, so it only warns.
+        kind, direction, severity = AVAILABILITY, Direction.DOWN, Severity.WARNING
     return Alert(
         fingerprint=series.fingerprint,
         service=series.service,
         metric=series.metric,
         kind=kind,
         direction=direction,
-        severity=severity_of(kind, series.metric, direction, anomaly.score),
+        severity=severity,
         score=anomaly.score,
         value=anomaly.value,
         expected_low=anomaly.expected_low,
@@ -68,6 +75,7 @@ def alert_of(anomaly: Anomaly) -> Alert:
         started_at_ms=anomaly.started_at_ms,
         last_at_ms=anomaly.last_at_ms,
         ended_at_ms=anomaly.ended_at_ms,
+        note=SILENT if silent else "",
     )
 
 
@@ -181,9 +189,11 @@ def measure(alert: Alert) -> str:
 
 
 def state(alert: Alert) -> str:
-    """`cpu high`, `traffic low`: the measure and where it went; an alert of another system has its own name."""
+    """`cpu high`, `traffic low`, `requests_total silent`; an alert of another system has its own name."""
     if alert.from_outside:
         return alert.metric
+    if alert.note == SILENT:
+        return f"{alert.metric} silent"
     return f"{measure(alert)} {'high' if pressure(alert) is Direction.UP else 'low'}"
 
 

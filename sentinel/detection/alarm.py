@@ -136,17 +136,29 @@ class Book:
         return np.flatnonzero(self.alarm.open & (self.alarm.row >= 0))
 
     def settle(self, watch: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Order the alarms by row and drop the spare room; `watch`: the place of each row, which is answered anew."""
+        """Order the alarms by row, with one place to spare; `watch`: the place of each row, which is answered anew."""
         rows = np.flatnonzero(watch >= 0)
-        self.alarm = take(self.alarm, watch[rows].astype(np.int64))
+        # Never without a place: -1, which is that of a calm series, must name one.
+        self.alarm = grown(take(self.alarm, watch[rows].astype(np.int64)), len(rows) + 1)
+        self.alarm.row[-1] = -1
         settled = np.full_like(watch, -1)
         settled[rows] = np.arange(len(rows))
         return settled
 
-    def moved(self, new_rows: NDArray[np.int64]) -> None:
-        """Follow a renumbering: row r is now new_rows[r]."""
-        used = self.alarm.row >= 0
-        self.alarm.row[used] = new_rows[self.alarm.row[used]]
+    def adopt(self, other: "Book", places: NDArray[np.int32], rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Take the alarms at `places` of another over, of what is here `rows`, and answer their places; -1 stays -1."""
+        found = np.full(len(places), -1, np.int32)
+        watched = np.flatnonzero(places >= 0)
+        alarm = take(other.alarm, places[watched].astype(np.int64))
+        alarm.row = rows[watched]
+        at = self._placed(rows[watched], np.full(len(watched), -1, np.int32))
+        put(self.alarm, at, alarm)
+        found[watched] = at
+        return found
+
+    def drop(self, places: NDArray[np.int64]) -> None:
+        """Forget the alarms at these places."""
+        put(self.alarm, places, _unused(len(places)))
 
     def _placed(self, rows: NDArray[np.int64], places: NDArray[np.int32]) -> NDArray[np.int64]:
         missing = np.flatnonzero(places < 0)

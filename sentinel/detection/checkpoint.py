@@ -1,6 +1,7 @@
 """The whole state of a detector as bytes: versioned, checksummed, and given back to the last bit."""
 
 import zlib
+from array import array
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
@@ -26,13 +27,25 @@ class _Checkpoint(msgspec.Struct):
     columns: dict[str, tuple[str, tuple[int, ...], bytes]]
 
 
+class _Encoded(msgspec.Struct):
+    series: msgspec.Raw
+    services: dict[str, int]
+    columns: dict[str, tuple[str, tuple[int, ...], bytes]]
+
+
+def _listed(encoded: list[bytes]) -> msgspec.Raw:
+    return msgspec.Raw(b"\xdd" + len(encoded).to_bytes(4, "big") + b"".join(encoded))  # MessagePack's array 32
+
+
 def dump(state: State) -> bytes:
     """All that `load` needs; the same state in the same bytes, however its samples came in batches."""
     state.baseline.watch[: len(state)] = state.book.settle(state.baseline.watch[: len(state)])
     state.service_watch[:] = state.service_book.settle(state.service_watch)
-    body = msgspec.msgpack.encode(
-        _Checkpoint(
-            series=[(s.fingerprint, s.metric, s.service, dict(s.labels)) for s in state.series],
+    # One by one, for encoding many at once would hold other threads up all the while.
+    encode = msgspec.msgpack.Encoder().encode
+    body = encode(
+        _Encoded(
+            series=_listed([encode((s.fingerprint, s.metric, s.service, dict(s.labels))) for s in state.series]),
             services=state.services.slots,
             columns={name: (array.dtype.str, array.shape, array.tobytes()) for name, array in _columns(state)},
         )
@@ -57,6 +70,8 @@ def load(checkpoint: bytes, config: DetectorConfig) -> State:
     state = State(config)
     state.series = [Series(Fingerprint(text), metric, service, labels) for text, metric, service, labels in read.series]
     state.index = SeriesIndex(each.id for each in state.series)
+    for row, each in enumerate(state.series):
+        state.rows_of.setdefault(each.service, array("q")).append(row)
     state.services.slots = read.services
     holders = dict(_holders(state))
     for name, (dtype, shape, blob) in read.columns.items():
@@ -64,10 +79,10 @@ def load(checkpoint: bytes, config: DetectorConfig) -> State:
         if owner not in holders or not hasattr(holders[owner], attribute):
             raise Invalid("checkpoint.columns", name, f"a column of version {VERSION}")
         try:
-            array = np.frombuffer(blob, np.dtype(dtype)).reshape(shape).copy()
+            column = np.frombuffer(blob, np.dtype(dtype)).reshape(shape).copy()
         except (TypeError, ValueError) as error:
             raise Invalid(f"checkpoint.{name}", dtype, f"an array of {shape} ({error})") from None
-        setattr(holders[owner], attribute, array)
+        setattr(holders[owner], attribute, column)
     state.pattern.used = len(state.pattern.shape.seen)
     state.configure(config)
     return state

@@ -12,7 +12,7 @@ from sentinel.detection import checkpoint as checkpoints
 from sentinel.detection import engine, explain, judge
 from sentinel.detection.alarm import Book, Scored, Verdict
 from sentinel.detection.anomaly import Anomaly, Condition, SeriesHealth
-from sentinel.detection.columns import NEVER_MS, Alarm, Rows, take
+from sentinel.detection.columns import NEVER_MS, Alarm, Rows, put, take
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.explanation import Band, Explanation
 from sentinel.detection.parts import Part
@@ -60,7 +60,10 @@ class Detector:
 
     @classmethod
     def restore(cls, checkpoint: bytes, config: DetectorConfig) -> "Detector":
-        """A detector that goes on as if it had never stopped. Raises Invalid if `checkpoint` is damaged."""
+        """A detector that goes on as if it had never stopped. Raises Invalid if `checkpoint` is damaged.
+
+        Only `configure` begins to look for patterns in more series: first come those of every part that is adopted.
+        """
         detector = cls(config)
         detector._state = checkpoints.load(checkpoint, config)
         return detector
@@ -69,10 +72,64 @@ class Detector:
         """All that `restore` needs."""
         return checkpoints.dump(self._state)
 
-    def configure(self, config: DetectorConfig) -> None:
-        """Judge by `config` from the next sample on. Nothing that was learned is lost."""
+    def configure(self, config: DetectorConfig) -> tuple[Anomaly, ...]:
+        """Judge by `config` from the next sample on. Nothing that was learned is lost.
+
+        Answers the end of anomalies that no sample can end any more, since what raised them is asked for no longer.
+        """
         self._config = config
-        self._state.configure(config)
+        state = self._state
+        state.configure(config)
+        state.choose_patterns(config)
+        places = state.book.opened()
+        place = state.policies.place[state.book.alarm.row[places]]
+        mute = np.isinf(state.policies.silence_s[place]) & (state.book.alarm.part[places] == Part.NO_DATA)
+        ended = [*self._ended(places[mute])]
+        if not config.service_score:
+            ended += self._services_ended(state.service_book.opened())
+        return tuple(sorted(ended, key=_when))
+
+    def services(self) -> tuple[str, ...]:
+        """Every service of which a series is known."""
+        return tuple(self._state.rows_of)
+
+    def heard_ms(self, service: str) -> int:
+        """The time of the newest sample of a service; NEVER_MS before the first."""
+        rows = self._state.rows_of.get(service)
+        return int(self._state.baseline.last_ms[np.asarray(rows)].max()) if rows else NEVER_MS
+
+    def part(self, services: Iterable[str]) -> "Detector":
+        """A copy that knows these services alone, in no way touched by what becomes of this one."""
+        copy = Detector(self._config)
+        rows = [self._state.rows_of[service] for service in services if service in self._state.rows_of]
+        if rows:
+            copy._state.adopt(self._state, np.sort(np.concatenate(rows)), self._config)
+        return copy
+
+    def checkpoint_of(self, services: Iterable[str]) -> Callable[[], bytes]:
+        """The checkpoint of these services as they are now, to be encoded in any thread when it is called."""
+        rows = [np.asarray(self._state.rows_of[service]) for service in services]
+        copy = State(self._config)
+        if rows:
+            copy.copy(self._state, np.sort(np.concatenate(rows)), self._config)
+        return lambda: checkpoints.dump(copy)
+
+    def keep_services(self, wanted: Callable[[str], bool]) -> None:
+        """Forget every service that is not wanted."""
+        kept = [service for service in self._state.rows_of if wanted(service)]
+        if len(kept) < len(self._state.rows_of):
+            self._state = self.part(kept)._state
+
+    def adopt(self, other: "Detector") -> None:
+        """Go on with the series of another as if they had always been here; one that is known stays as it is here.
+
+        All are taken, be there more than `max_series`; shapes up to `pattern_series`. Beyond the first 256 services
+        what the metrics of one usually do together is learned no longer, and is dropped.
+        """
+        theirs = other._state
+        new = [row for row, series in enumerate(theirs.series) if series.id not in self._state.index]
+        if new:
+            self._state.adopt(theirs, np.array(new, np.int64), self._config)
 
     def __len__(self) -> int:
         """How many series are known."""
@@ -118,18 +175,26 @@ class Detector:
             changes=tuple(sorted(self._changes(told), key=_when)),
         )
 
-    def silences(self, now_ms: int) -> tuple[Anomaly, ...]:
-        """Series that have fallen silent for longer than their policy allows: an anomaly opens, once a silence."""
+    def silences(self, now_ms: int, listening_since_ms: int = NEVER_MS) -> tuple[Anomaly, ...]:
+        """Series that have fallen silent for longer than their policy allows: an anomaly opens, once a silence.
+
+        And those that speak again, whose anomaly ends. Silence before `listening_since_ms` is nobody's fault.
+        """
         state = self._state
         count = len(state)
-        if not count:
-            return ()
+        places = state.book.opened()
+        silent = places[state.book.alarm.part[places] == Part.NO_DATA]
+        spoken = state.baseline.last_ms[state.book.alarm.row[silent]] > state.book.alarm.started_ms[silent]
+        over = tuple(self._ended(silent[spoken]))
         limit_s = state.policies.silence_s[state.policies.place[:count]]
         last_ms = state.baseline.last_ms[:count]
-        silent_s = (now_ms - np.where(last_ms == NEVER_MS, now_ms, last_ms)) / 1000.0
-        rows = np.flatnonzero((silent_s > limit_s) & (state.baseline.watch[:count] < 0))
+        heard_ms = np.where(last_ms == NEVER_MS, now_ms, np.maximum(last_ms, listening_since_ms))
+        silent_s = (now_ms - heard_ms) / 1000.0
+        calm = np.ones(count, np.bool_)
+        calm[state.book.alarm.row[state.book.opened()]] = False
+        rows = np.flatnonzero((silent_s > limit_s) & calm)
         if not len(rows):
-            return ()
+            return over
         base = take(state.baseline, rows)
         last = base.origin + base.last.astype(np.float64) * base.unit
         yes = np.ones(len(rows), np.bool_)
@@ -146,9 +211,12 @@ class Detector:
             part=np.full(len(rows), int(Part.NO_DATA)),
             fast=yes,
         )
-        alarm, _, places = state.book.advance(rows, base.watch, now, self._config)
-        state.baseline.watch[rows] = places
-        return tuple(self._anomalies(alarm, None))
+        alarm, _, watched = state.book.advance(rows, base.watch, now, self._config)
+        # Whatever was under way before the silence, it began with the last word.
+        alarm.started_ms = last_ms[rows]
+        put(state.book.alarm, watched.astype(np.int64), alarm)
+        state.baseline.watch[rows] = watched
+        return (*over, *self._anomalies(alarm, None))
 
     def open_anomalies(self) -> tuple[Anomaly, ...]:
         """Every anomaly that is open now, in order of start."""
@@ -201,12 +269,19 @@ class Detector:
         return self._state.series[row], explain.of_series(self._state, row, self._config, of)[1]
 
     def retire(self, before_ms: int) -> int:
-        """Forget series without a sample since `before_ms`, and answer how many; one with an open anomaly stays."""
+        """Forget series without a sample since `before_ms`, and answer how many.
+
+        One with an open anomaly stays, and so does a service with one.
+        """
         count, state = len(self), self._state
         stays = state.baseline.last_ms[:count] >= before_ms
         stays[state.book.alarm.row[state.book.opened()]] = True
+        alarmed = set(state.service_book.alarm.row[state.service_book.opened()].tolist())
+        for service in [name for name, slot in state.services.slots.items() if slot in alarmed]:
+            stays[np.asarray(state.rows_of[service])] = True
         if not stays.all():
-            state.keep(np.flatnonzero(stays), self._config)
+            self._state = State(self._config)
+            self._state.adopt(state, np.flatnonzero(stays), self._config)
         return count - len(self)
 
     def _health(self, fingerprint: Fingerprint, now_ms: int) -> SeriesHealth:
@@ -258,6 +333,20 @@ class Detector:
             score = float(state.services.group.score[slot])
             return SeriesHealth(fingerprint=fingerprint, condition=condition, last_at_ms=last_ms, last_score=score)
         return SeriesHealth(fingerprint=fingerprint, condition=Condition.NO_DATA, last_at_ms=None, last_score=0.0)
+
+    def _ended(self, places: Rows) -> Iterator[Anomaly]:
+        state = self._state
+        alarm = take(state.book.alarm, places)
+        state.book.drop(places)
+        state.baseline.watch[alarm.row] = -1
+        return self._anomalies(alarm, state.baseline.last_ms[alarm.row])
+
+    def _services_ended(self, places: Rows) -> Iterator[Anomaly]:
+        state = self._state
+        alarm = take(state.service_book.alarm, places)
+        state.service_book.drop(places)
+        state.service_watch[alarm.row] = -1
+        return self._service_anomalies(alarm, state.services.group.frame_ms[alarm.row])
 
     def _changes(self, told: judge.Told) -> Iterator[Anomaly]:
         for found, anomalies in ((told.series, self._anomalies), (told.services, self._service_anomalies)):

@@ -13,6 +13,7 @@ Singles = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
 MOST_SERVICES = 256
+LEAST_WIDTH = 8
 ROUNDS = 64  # frames between two looks at the covariance
 RIDGE = np.float32(0.3)  # residuals are in spreads: this much of each moves alone
 CAP = np.float32(20.0)
@@ -33,52 +34,74 @@ class Movements:
         self.q99 = np.zeros(0, np.float64)
         self.level = np.zeros(0, np.float64)  # what `step` last answered
 
-    def step(self, slots: Rows, residuals: Singles, metrics: NDArray[np.int64]) -> Floats:
+    def step(self, slots: Rows, residuals: Singles, metrics: NDArray[np.int64], members: NDArray[np.int64]) -> Floats:
         """How far each service is from its usual movement, float64[n]: 1 is the 99th percentile of its own past.
 
-        residuals: signed, in spreads, float32[n, width], 0 for a metric that is missing. metrics: how many it has.
-        Learns from them afterwards. 0 for a service without this tier, or before its first covariance.
+        residuals: signed, in spreads, float32[n, width], 0 for a metric that is missing. metrics: how many there are,
+        of so many members. Learns from them afterwards. 0 for a service without this tier, or before its first
+        covariance.
         """
         result = np.zeros(len(slots))
-        at = np.flatnonzero(slots < MOST_SERVICES)
-        if not len(at):
-            return result
-        slots, metrics = slots[at], metrics[at]
-        self._make_room(int(slots.max()) + 1, residuals.shape[1])
-        cut = np.minimum(np.maximum(residuals[at], -CAP), CAP)
-        turned = np.matmul(cut[:, None, :], self.inverse[slots])[:, 0, :]
+        # Each service at a width of its own: sums over another's width could round otherwise.
+        widths = np.where(slots < MOST_SERVICES, np.exp2(np.ceil(np.log2(np.maximum(members, LEAST_WIDTH)))), 0)
+        for width in np.unique(widths[widths > 0]).astype(int).tolist():
+            at = np.flatnonzero(widths == width)
+            result[at] = self._step(slots[at], residuals[at, :width], metrics[at])
+        return result
+
+    def _step(self, slots: Rows, residuals: Singles, metrics: NDArray[np.int64]) -> Floats:
+        width = residuals.shape[1]
+        self._make_room(int(slots.max()) + 1, width)
+        cut = np.minimum(np.maximum(residuals, -CAP), CAP)
+        turned = np.matmul(cut[:, None, :], self.inverse[slots, :width, :width])[:, 0, :]
         squared = (turned * cut).sum(axis=1, dtype=np.float64)
         distance = np.sqrt(np.maximum(squared, 0.0) / np.maximum(metrics, 1))
         frames = self.frames[slots]
         self.recent[slots, frames % SMOOTHED] = distance
         smooth = self.recent[slots].mean(axis=1)
         known = frames >= ROUNDS
-        result[at] = np.where(known, smooth / self.q99[slots], 0.0)
-        self.level[slots] = result[at]
+        result: Floats = np.where(known, smooth / self.q99[slots], 0.0)
+        self.level[slots] = result
         rate = np.maximum(TAIL_RATE, 2 / (frames / 10 + 2))
         q99 = np.maximum(self.q99[slots] * (1 + rate * ((smooth > self.q99[slots]) - TAIL)), LEAST_Q99)
         self.q99[slots] = np.where(known, q99, self.q99[slots])
-        self.rounds[slots, frames % ROUNDS] = cut
+        self.rounds[slots, frames % ROUNDS, :width] = cut
         self.frames[slots] = frames + 1
         full = slots[(frames + 1) % ROUNDS == 0]
         if len(full):
-            self._look(full)
+            self._look(full, width)
         return result
 
-    def forget(self, slots: Rows) -> None:
-        """Begin afresh with these services: their metrics are others now."""
-        slots = slots[slots < len(self.frames)]
-        self.frames[slots] = 0
-        self.rounds[slots] = 0
-        self.covariance[slots] = self.inverse[slots] = np.eye(self.covariance.shape[1], dtype=np.float32)
+    def adopt(self, other: "Movements", theirs: Rows, mine: Rows, columns: Rows) -> None:
+        """Take the services in the slots `theirs` of another over into `mine`; past MOST_SERVICES they have none here.
 
-    def _look(self, slots: Rows) -> None:
-        rounds = self.rounds[slots]
+        columns: which of their metrics each of mine is, int64[n, width]; -1 for one of which nothing is known.
+        """
+        there = np.flatnonzero((theirs < len(other.frames)) & (mine < MOST_SERVICES))
+        if not len(there):
+            return
+        theirs, mine, columns = theirs[there], mine[there], columns[there]
+        width = columns.shape[1]
+        self._make_room(int(mine.max()) + 1, width)
+        known, at = columns >= 0, np.maximum(columns, 0)
+        rounds = np.take_along_axis(other.rounds[theirs], at[:, None, :], axis=2)
+        self.rounds[mine, :, :width] = np.where(known[:, None, :], rounds, np.float32(0))
+        both = known[:, :, None] & known[:, None, :]
+        for name in ("covariance", "inverse"):
+            square = getattr(other, name)[theirs[:, None, None], at[:, :, None], at[:, None, :]]
+            getattr(self, name)[mine, :width, :width] = np.where(both, square, np.eye(width, dtype=np.float32))
+        for name in ("frames", "recent", "q99", "level"):
+            getattr(self, name)[mine] = getattr(other, name)[theirs]
+
+    def _look(self, slots: Rows, width: int) -> None:
+        rounds = self.rounds[slots, :, :width]
         found = np.matmul(rounds.transpose(0, 2, 1), rounds) / np.float32(ROUNDS)
         weight = np.maximum(RATE * ROUNDS, ROUNDS / self.frames[slots]).astype(np.float32)[:, None, None]
-        covariance = (1 - weight) * self.covariance[slots] + weight * found
-        self.covariance[slots] = covariance
-        self.inverse[slots] = np.linalg.inv(covariance + RIDGE * np.eye(covariance.shape[1], dtype=np.float32))
+        covariance = (1 - weight) * self.covariance[slots, :width, :width] + weight * found
+        self.covariance[slots, :width, :width] = covariance
+        self.inverse[slots, :width, :width] = np.linalg.inv(
+            covariance + RIDGE * np.eye(covariance.shape[1], dtype=np.float32)
+        )
 
     def _make_room(self, slots: int, width: int) -> None:
         before, wide = self.rounds.shape[0], self.rounds.shape[2]

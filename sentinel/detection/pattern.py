@@ -114,12 +114,15 @@ class PatternTier:
         self.used += 1
         return self.used - 1
 
-    def keep(self, slots: Rows) -> None:
-        """Drop every series but these, in this order."""
-        self.shape = _picked(self.shape, slots)
-        for level in self.levels:
-            level.past = _picked(level.past, slots)
-        self.used = len(slots)
+    def adopt(self, other: "PatternTier", slots: Rows) -> Rows:
+        """Take these series of another over, and answer their slots here."""
+        before = self.used
+        used = np.arange(before)
+        self.shape = _joined(_picked(self.shape, used), _picked(other.shape, slots))
+        for level, theirs in zip(self.levels, other.levels, strict=True):
+            level.past = _joined(_picked(level.past, used), _picked(theirs.past, slots))
+        self.used = before + len(slots)
+        return np.arange(before, self.used)
 
     def step(self, rows: Rows, values: Floats, floor: Floats, alarm: Floats) -> tuple[Floats, Floats]:
         """Score one sample each of different series, then learn it: novelty float64[n], 0 to NOVELTY_CAP, twice.

@@ -52,15 +52,24 @@ class Policies:
 
     def add(self, row: int, series: Series) -> None:
         """Give a series its policy."""
-        if row >= min(len(self.place), self.burned.shape[1]):
-            size = max(2 * len(self.place), row + 1)
-            self.place = np.concatenate((self.place, np.zeros(size - len(self.place), np.int16)))
-            self.burned = np.concatenate((self.burned, np.zeros((3, size - self.burned.shape[1]))), axis=1)
+        self._make_room(row + 1)
         self.place[row] = self._config.policy_of(series)
 
-    def keep(self, rows: Rows) -> None:
-        """Drop every row but these, in this order."""
-        self.place, self.burned = self.place[rows], self.burned[:, rows]
+    def _make_room(self, rows: int) -> None:
+        if rows > min(len(self.place), self.burned.shape[1]):
+            size = max(2 * len(self.place), self.burned.shape[1], rows)
+            self.place = np.concatenate((self.place, np.zeros(size - len(self.place), np.int16)))
+            self.burned = np.concatenate((self.burned, np.zeros((3, size - self.burned.shape[1]))), axis=1)
+
+    def adopt(self, other: "Policies", rows: Rows, series: Sequence[Series], first: int) -> None:
+        """Take `rows` of another over, each the series named, as rows from `first` on."""
+        self._make_room(first + len(rows))
+        if other._config is self._config:
+            self.place[first : first + len(rows)] = other.place[rows]
+        else:
+            for row, each in enumerate(series, first):
+                self.add(row, each)
+        self.burned[:, first : first + len(rows)] = other.burned[:, rows]
 
     def wants_pattern(self, row: int) -> bool | None:
         """What the policy of a row says of the pattern tier."""

@@ -74,9 +74,11 @@ class Season:
         self.table[:, : table.shape[1]] = table
         self.days[:, : days.shape[1]] = days
 
-    def keep(self, rows: Rows) -> None:
-        """Drop every series but these, in this order."""
-        self.table, self.days = self.table[:, rows], self.days[:, rows]
+    def adopt(self, other: "Season", rows: Rows, first: int) -> None:
+        """Take `rows` of another over, as rows from `first` on; there must be room."""
+        for mine, theirs in ((self.table, other.table), (self.days, other.days)):
+            for here, there in zip(mine, theirs, strict=True):  # line by line, as they lie in memory
+                here[first : first + len(rows)] = there[rows]
 
 
 def _paired(rows: Rows | slice, at: Moment) -> Rows | slice:

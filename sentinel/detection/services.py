@@ -7,6 +7,7 @@ knows what usually moves together, keeps it open. Float32 columns; a score depen
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -14,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentinel.detection.columns import Rows
-from sentinel.detection.movement import Movements
+from sentinel.detection.movement import LEAST_WIDTH, Movements
 from sentinel.telemetry.series import Series
 
 Singles = NDArray[np.float32]
 Ints = NDArray[np.int32]
+Bools = NDArray[np.bool_]
 
 SLOW_RATE, FAST_RATE = np.float32(0.0002), np.float32(0.05)
 # A spread is never taken to be less than this share of the range ever seen: a metric that hardly moves is no oracle.
@@ -107,22 +109,66 @@ class ServiceTier:
     def add(self, row: int, service: str) -> None:
         """Make the series of `row` a member of its service, unless that is full."""
         slot = self.slots.setdefault(service, len(self.slots))
-        self._make_room(row, slot)
-        count = int(self.group.count[slot])
+        count = int(self.group.count[slot]) if slot < len(self.group.count) else 0
+        self._make_room(row + 1, slot + 1, _width(count + 1))
         if count < MOST_MEMBERS:
             self.members[slot, count] = row
             self.member.service[row] = slot
             self.group.count[slot] += 1
 
-    def keep(self, rows: Rows, series: Sequence[Series]) -> None:
-        """Drop every series but these; row n is now `series[n]`. A service keeps its slot and what it knows."""
-        self.member = Member(**{each.name: getattr(self.member, each.name)[rows] for each in fields(Member)})
-        self.member.service[:] = -1
-        self.group.count[:] = 0
-        self.members[:] = -1
-        self.movements.forget(np.arange(len(self.slots)))
-        for row, each in enumerate(series):
-            self.add(row, each.service)
+    def adopt(self, other: "ServiceTier", rows: Rows, series: Sequence[Series], first: int) -> tuple[Rows, Rows]:
+        """Take `rows` of another over, each the series named, as rows from `first` on, with what is known of services.
+
+        Answers the slots of the services that are new here: there, and here. One that was here goes on as it is.
+        """
+        names = dict.fromkeys(each.service for each in series)
+        met = {name for name in names if name in self.slots}
+        new = [name for name in names if name not in met]
+        mine = np.arange(len(self.slots), len(self.slots) + len(new))
+        self.slots.update(zip(new, mine.tolist(), strict=True))
+        theirs = np.array([other.slots[name] for name in new], np.int64)
+        count = other.group.count[theirs]
+        width = _width(int(count.max(initial=1)))
+        self._make_room(first + len(rows), len(self.slots), width)
+        for each_field in fields(Member):
+            column = getattr(other.member, each_field.name)[rows]
+            getattr(self.member, each_field.name)[first : first + len(rows)] = column
+        for each_field in fields(Group):
+            getattr(self.group, each_field.name)[mine] = getattr(other.group, each_field.name)[theirs]
+        slot_here = np.full(len(other.slots) + 1, -1, np.int32)  # the last is that of slot -1
+        slot_here[theirs] = mine
+        self.member.service[first : first + len(rows)] = slot_here[other.member.service[rows]]
+        row_here = np.full(len(other.member.seen) + 1, -1, np.int32)
+        row_here[rows] = np.arange(first, first + len(rows))
+        members = row_here[other.members[theirs, :width]]
+        self.members[mine, : members.shape[1]] = members
+        whole = (members >= 0).sum(axis=1) == count
+        changed = met.union(new[place] for place in np.flatnonzero(~whole).tolist())
+        if changed:
+            self.group.count[mine[~whole]] = 0
+            self.members[mine[~whole]] = -1
+            self._rejoin(changed, met, series, first)
+        self.movements.adopt(other.movements, theirs, mine, self._columns(other, theirs, mine, whole, row_here))
+        return theirs, mine
+
+    def _rejoin(self, names: AbstractSet[str], met: AbstractSet[str], series: Sequence[Series], first: int) -> None:
+        """Give the series of these services their places anew; `met`: those that have frames of their own here."""
+        for row, each in enumerate(series, first):
+            if each.service in names:
+                self.member.service[row] = -1
+                if each.service in met:
+                    self.member.stamp[row] = -1
+                self.add(row, each.service)
+
+    def _columns(self, other: "ServiceTier", theirs: Rows, mine: Rows, whole: Bools, row_here: Ints) -> Rows:
+        """Which metric there each metric here is, int64[n, width]; -1 for one that was no member there."""
+        width = min(other.movements.rounds.shape[2], self.members.shape[1])
+        columns = np.tile(np.arange(width), (len(mine), 1))
+        for place in np.flatnonzero(~whole).tolist():
+            there = row_here[other.members[theirs[place]]].tolist()
+            here = self.members[mine[place], :width].tolist()
+            columns[place] = [there.index(row) if row >= 0 and row in there[:width] else -1 for row in here]
+        return columns
 
     def step(
         self, rows: Rows | slice, x: Singles, low: Singles, high: Singles, at_ms: NDArray[np.int64]
@@ -199,13 +245,14 @@ class ServiceTier:
         slow_z = np.where(here, self.member.slow_z[rows], np.float32(0.0))
         fast_z = np.abs(np.where(here, self.member.fast_z[rows], np.float32(0.0)))
         largest = np.abs(slow_z)
-        slow = np.partition(largest, -LARGEST, axis=1)[:, -LARGEST:].astype(np.float64).mean(axis=1)
+        # Sorted, for a sum in another order could round otherwise.
+        slow = np.sort(np.partition(largest, -LARGEST, axis=1)[:, -LARGEST:]).astype(np.float64).mean(axis=1)
         fast = fast_z.astype(np.float64).sum(axis=1) / np.maximum(here.sum(axis=1), 1)
         score = np.maximum(slow / group.slow_q99[slots], fast / group.fast_q99[slots])
         frames = group.frames[slots]
         at_ms = group.frame_ms[slots]
         group.since_ms[slots] = np.where(frames == 0, at_ms, group.since_ms[slots])
-        moved = self.movements.step(slots, slow_z, here.sum(axis=1))
+        moved = self.movements.step(slots, slow_z, here.sum(axis=1), group.count[slots])
         group.score[slots] = score
         lasted_ms = np.maximum(at_ms - group.since_ms[slots], 1)
         result = Frames(
@@ -231,17 +278,21 @@ class ServiceTier:
         group.scored[slots] = True
         return result
 
-    def _make_room(self, row: int, slot: int) -> None:
-        if row >= len(self.member.seen):
-            self.member = _grown(self.member, _members(max(2 * len(self.member.seen), row + 1)))
-        if slot >= len(self.group.count):
-            self.group = _grown(self.group, _groups(max(2 * len(self.group.count), slot + 1)))
+    def _make_room(self, rows: int, slots: int, width: int) -> None:
+        if rows > len(self.member.seen):
+            self.member = _grown(self.member, _members(max(2 * len(self.member.seen), rows)))
+        if slots > len(self.group.count):
+            self.group = _grown(self.group, _groups(max(2 * len(self.group.count), slots)))
         tall, wide = self.members.shape
-        full = wide < MOST_MEMBERS and int(self.group.count[slot]) == wide
-        if slot >= tall or full:
-            bigger = np.full((len(self.group.count), 2 * wide if full else wide), -1, np.int32)
-            bigger[:tall, :wide] = self.members
+        if slots > tall or width > wide:
+            bigger = np.full((len(self.group.count), max(width, wide)), -1, np.int32)
+            bigger[:tall, :wide] = self.members[: len(bigger)]
             self.members = bigger
+
+
+def _width(members: int) -> int:
+    """Places that are kept for so many members, a power of two."""
+    return min(max(LEAST_WIDTH, 1 << (members - 1).bit_length()), MOST_MEMBERS)
 
 
 def _members(rows: int) -> Member:

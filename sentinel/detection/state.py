@@ -1,5 +1,6 @@
 """All series of one detector: who they are, and the rows of every tier that belong to them."""
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ class State:
 
     def __init__(self, config: DetectorConfig) -> None:
         self.series: list[Series] = []
+        self.rows_of: dict[str, array[int]] = {}  # by service
         self.baseline = fresh(Baseline, _FIRST_ROWS)
         self.season = Season(_FIRST_ROWS)
         self.services = ServiceTier()
@@ -80,28 +82,56 @@ class State:
         return frozenset(refused)
 
     def configure(self, config: DetectorConfig) -> None:
-        """Take a new configuration on; what was learned stays."""
+        """Take a new configuration on; what was learned stays, and patterns where they are still looked for."""
         self.policies.configure(config, self.series)
+        held = np.flatnonzero(self.pattern_slot[: len(self)] >= 0)
+        stays = self._pattern_wanted(held)[: config.pattern_series]
+        if len(stays) < len(held):
+            before, self.pattern = self.pattern, PatternTier(0)
+            slots = self.pattern_slot[stays].astype(np.int64)
+            self.pattern_slot[:] = -1
+            self.pattern_slot[stays] = self.pattern.adopt(before, slots)
+
+    def choose_patterns(self, config: DetectorConfig) -> None:
+        """Begin to look for patterns in series that are to have it, as far as there is room."""
         for row in range(len(self)):
+            if len(self.pattern) >= config.pattern_series:
+                break
             self._choose_pattern(row, config)
 
-    def keep(self, rows: Rows, config: DetectorConfig) -> None:
-        """Drop every series but these, in this order."""
-        moved = np.full(len(self), -1, np.int64)
-        moved[rows] = np.arange(len(rows))
-        self.book.moved(moved)
-        slots = self.pattern_slot[rows]
-        used = np.flatnonzero(slots >= 0)
-        self.pattern.keep(slots[used].astype(np.int64))
-        self.pattern_slot = np.full(max(len(rows), _FIRST_ROWS), -1, np.int32)
-        self.pattern_slot[used] = np.arange(len(used))
-        self.series = [self.series[row] for row in rows.tolist()]
-        self.baseline = take(self.baseline, rows)
-        self.season.keep(rows)
-        self.policies.keep(rows)
-        self.services.keep(rows, self.series)
-        self.index = SeriesIndex(series.id for series in self.series)
+    def adopt(self, other: "State", rows: Rows, config: DetectorConfig) -> None:
+        """Append `rows` of another, none of them known here, with all that it has learned of them."""
+        first = len(self)
+        self.copy(other, rows, config)
+        series = self.series[first:]
+        self.index.extend(each.id for each in series)
+        for row, each in enumerate(series, first):
+            self.rows_of.setdefault(each.service, array("q")).append(row)
+
+    def copy(self, other: "State", rows: Rows, config: DetectorConfig) -> None:
+        """The same, for one that is only to be written down: it cannot find its series."""
+        first, count = len(self), len(rows)
+        series = [other.series[row] for row in rows.tolist()]
+        self.series.extend(series)
         self._make_room()
+        here = np.arange(first, first + count)
+        put(self.baseline, here, take(other.baseline, rows))
+        self.baseline.watch[here] = self.book.adopt(other.book, other.baseline.watch[rows], here)
+        self.season.adopt(other.season, rows, first)
+        self.policies.adopt(other.policies, rows, series, first)
+        theirs, mine = self.services.adopt(other.services, rows, series, first)
+        self._make_room_for_services()
+        self.service_caution[mine] = other.service_caution[theirs]
+        self.service_watch[mine] = self.service_book.adopt(other.service_book, other.service_watch[theirs], mine)
+        shaped = np.flatnonzero(other.pattern_slot[rows] >= 0)
+        room = max(config.pattern_series - len(self.pattern), 0)
+        shaped = (self._pattern_wanted(here[shaped]) - first)[:room]
+        self.pattern_slot[here[shaped]] = self.pattern.adopt(
+            other.pattern, other.pattern_slot[rows[shaped]].astype(np.int64)
+        )
+
+    def _pattern_wanted(self, rows: Rows) -> Rows:
+        return np.array([row for row in rows.tolist() if self.policies.wants_pattern(row) is not False], np.int64)
 
     def novelty(
         self, where: Rows | slice, rows: Rows, value: Floats, base: Baseline, least: Singles, config: DetectorConfig
@@ -149,11 +179,15 @@ class State:
         series = self.series[row]
         self.policies.add(row, series)
         self.services.add(row, series.service)
+        self.rows_of.setdefault(series.service, array("q")).append(row)
+        self._make_room_for_services()
+        self._choose_pattern(row, config)
+
+    def _make_room_for_services(self) -> None:
         more = len(self.services.group.count) - len(self.service_watch)
         if more > 0:
             self.service_watch = np.concatenate((self.service_watch, np.full(more, -1, np.int32)))
             self.service_caution = np.concatenate((self.service_caution, np.ones(more)))
-        self._choose_pattern(row, config)
 
     def _choose_pattern(self, row: int, config: DetectorConfig) -> None:
         wanted = self.policies.wants_pattern(row)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from actors.detection import DetectionActor, Scored
+from actors.shelves import Share
 from sentinel.adapters.in_memory import InMemoryCheckpoints
 from sentinel.clock import ManualClock
 from sentinel.detection.anomaly import Anomaly, Condition
@@ -14,11 +15,12 @@ from sentinel.detection.config import DetectorConfig
 from sentinel.errors import Invalid, Overloaded, SentinelError, Unavailable
 from sentinel.ids import Fingerprint
 from sentinel.telemetry.batch import SampleBatch
-from sentinel.telemetry.series import identify
+from sentinel.telemetry.series import identify, partition_of
 from tests.actors.rig import ended, eventually
 from tests.unit.incidents.make import T0
 
 SERIES = identify("latency_seconds", {"service": "checkout"})
+SHELF = Share().blob(partition_of("checkout", 64))
 CONFIG = DetectorConfig(grace_samples=20, open_after=2, close_after=2)
 
 
@@ -35,14 +37,21 @@ class Heard:
         self.heard.extend(anomalies)
 
 
-def actor(correlation: Heard | None = None, checkpoints: InMemoryCheckpoints | None = None) -> DetectionActor:
+def actor(
+    correlation: Heard | None = None,
+    checkpoints: InMemoryCheckpoints | None = None,
+    config: DetectorConfig = CONFIG,
+    clock: ManualClock | None = None,
+    share: Share = Share(),  # noqa: B008 frozen
+) -> DetectionActor:
     return DetectionActor(
-        name="sentinel-detection-0",
-        config=CONFIG,
+        name=f"sentinel-detection-{share.index}",
+        config=config,
         correlation=correlation or Heard(),
         checkpoints=checkpoints or InMemoryCheckpoints(),
         checkpoint_every_s=10,
-        clock=ManualClock(T0 + 60_000),
+        clock=clock or ManualClock(T0 + 60_000),
+        share=share,
     )
 
 
@@ -152,6 +161,7 @@ async def test_one_loop_that_fails_ends_the_other() -> None:
             raise ZeroDivisionError
 
     stage = actor(checkpoints=Broken())
+    await learned(stage)
     with pytest.raises(ExceptionGroup):
         await stage.run()
     # Else each new start would leave one more loop behind, and two of them drop what neither told.
@@ -185,7 +195,7 @@ async def test_a_restart_tells_again_what_is_unusual() -> None:
 
 async def test_a_damaged_checkpoint_is_learned_anew() -> None:
     checkpoints = InMemoryCheckpoints()
-    checkpoints.save("sentinel-detection-0", b"not a checkpoint")
+    checkpoints.save(SHELF, b"not a checkpoint")
     stage = actor(checkpoints=checkpoints)
     assert (await stage.health([SERIES.fingerprint]))[0].condition is Condition.NO_DATA
     assert (await score(stage, batch([1.0], described=True))).scored == 1
@@ -204,8 +214,10 @@ async def test_checkpoints_are_kept_although_one_could_not_be_written() -> None:
             super().save(name, blob)
 
     checkpoints = Full()
-    running = asyncio.create_task(actor(checkpoints=checkpoints)._keep_checkpoints())
-    await eventually(lambda: checkpoints.load("sentinel-detection-0"))
+    stage = actor(checkpoints=checkpoints)
+    await learned(stage)
+    running = asyncio.create_task(stage._keep_checkpoints())
+    await eventually(lambda: checkpoints.load(SHELF))
     assert checkpoints.tries >= 2
     await ended([running])
 

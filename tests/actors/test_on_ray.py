@@ -232,6 +232,38 @@ async def test_detection_comes_back_with_what_is_normal(settings: Settings) -> N
     assert await until(normal)
 
 
+async def test_new_settings_and_numbers_of_actors_reach_those_that_live(settings: Settings) -> None:
+    series = [identify("latency_seconds", {"service": f"service-{n}"}) for n in range(8)]
+    now_ms = SystemClock().now_ms()
+    one = wiring.detectors(settings)
+    for each in series:
+        times = now_ms + 1000 * np.arange(-60, -20, dtype=np.int64)
+        ids, values = np.full(40, each.id, np.uint64), np.array([1.0, 1.1, 0.9, 1.0] * 10)
+        packed = SampleBatch(ids, times, values, {each.id: each}).pack()
+        assert await until(lambda packed=packed: one.score(0, packed))
+
+    def tuned(**changes: Any) -> Settings:
+        return settings.model_copy(update={"detection": settings.detection.model_copy(update=changes)})
+
+    async def all_known(detectors: handles.DetectorsHandle) -> bool:
+        health = await detectors.health({each.service: [each.fingerprint] for each in series})
+        return all(each.condition is Condition.NORMAL for each in health)
+
+    three = tuned(actors=3)
+    await wiring.bring_up(three)
+    assert sorted(handles.detection_actors(SYSTEM)) == [0, 1, 2]
+    assert await until(lambda: all_known(wiring.detectors(three)))
+    # A longer grace than anything has seen: nobody has a baseline, until the settings are back and all have theirs.
+    await wiring.bring_up(tuned(actors=3, grace_samples=1000))
+    assert not await all_known(wiring.detectors(three))
+    kill(handles.detection_name(1))
+    assert await until(wiring.detectors(three).ping)
+    assert not await all_known(wiring.detectors(three))
+    await wiring.bring_up(settings)
+    assert sorted(handles.detection_actors(SYSTEM)) == [0]
+    assert await until(lambda: all_known(one))
+
+
 async def test_correlation_approval_and_execution_come_back_and_go_on(settings: Settings) -> None:
     journal, approval = handles.JournalHandle(SYSTEM), handles.ApprovalHandle(SYSTEM)
     correlation = handles.CorrelationHandle(SYSTEM)

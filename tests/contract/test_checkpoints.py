@@ -1,4 +1,4 @@
-"""The contract of `ports.Checkpoints`, on the twin in memory and on files, and what only files can suffer."""
+"""The contract of `ports.Checkpoints` on the twin in memory, files and S3 (moto), and what only they can suffer."""
 
 import os
 import resource
@@ -6,18 +6,66 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 
+from sentinel.adapters.aws import StaticCredentials
 from sentinel.adapters.checkpoints import FileCheckpoints
 from sentinel.adapters.in_memory import InMemoryCheckpoints
+from sentinel.adapters.s3_checkpoints import PAGE, S3Checkpoints
+from sentinel.clock import SystemClock
 from sentinel.errors import Invalid, Unavailable
 from sentinel.ports import Checkpoints
+from sentinel.sandbox.moto_process import MotoProcess
+
+PAIR = StaticCredentials(access_key_id="AKIAIOSFODNN7EXAMPLE", secret_access_key="not-a-real-secret-key")
 
 
-@pytest.fixture(params=["memory", "files"])
+@dataclass(frozen=True)
+class Bucket:
+    """One that is emptied before each test."""
+
+    url: str
+    client: Any
+
+    def put_raw(self, key: str, content: bytes) -> None:
+        self.client.put_object(Bucket="shelves", Key=key, Body=content)
+
+    def raw(self, key: str) -> bytes:
+        return bytes(self.client.get_object(Bucket="shelves", Key=key)["Body"].read())
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[Bucket]:
+    """moto as its own process, with a bucket in it."""
+    with MotoProcess(SystemClock()) as process:
+        session = boto3.session.Session(PAIR.access_key_id, PAIR.secret_access_key, region_name="us-east-1")
+        client = session.client("s3", endpoint_url=process.url)
+        client.create_bucket(Bucket="shelves")
+        yield Bucket(process.url, client)
+        client.close()
+
+
+@pytest.fixture
+def bucket(moto: Bucket) -> Bucket:
+    for each in moto.client.list_objects_v2(Bucket="shelves").get("Contents", ()):
+        moto.client.delete_object(Bucket="shelves", Key=each["Key"])
+    return moto
+
+
+def in_bucket(bucket: Bucket, url: str = "s3://shelves/a/b") -> S3Checkpoints:
+    return S3Checkpoints(url, "us-east-1", endpoint_url=bucket.url, credentials=PAIR)
+
+
+@pytest.fixture(params=["memory", "files", "s3"])
 def checkpoints(request: pytest.FixtureRequest, tmp_path: Path) -> Checkpoints:
+    if request.param == "s3":
+        return in_bucket(request.getfixturevalue("bucket"))
     return InMemoryCheckpoints() if request.param == "memory" else FileCheckpoints(tmp_path / "a" / "b")
 
 
@@ -36,12 +84,52 @@ class TestContract:
             checkpoints.save(name, name.encode())
         assert [checkpoints.load(name) for name in ("a", "a.b", "a-b_0")] == [b"a", b"a.b", b"a-b_0"]
 
+    def test_every_name_is_listed_once(self, checkpoints: Checkpoints) -> None:
+        assert checkpoints.names() == frozenset()
+        for name in ("a", "a.b", "a-b_0", "a"):
+            checkpoints.save(name, b"x")
+        assert checkpoints.names() == {"a", "a.b", "a-b_0"}
+
     @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "../a", "A", "ü", "a\n", "a~", "x" * 101])
     def test_other_names_are_invalid(self, checkpoints: Checkpoints, name: str) -> None:
         with pytest.raises(Invalid, match="checkpoint name"):
             checkpoints.save(name, b"")
         with pytest.raises(Invalid, match="checkpoint name"):
             checkpoints.load(name)
+
+
+@pytest.mark.parametrize("url", ["s3://shelves", "s3://shelves/", "s3://shelves/x", "s3://shelves/x/y/"])
+def test_prefixes_are_apart(bucket: Bucket, url: str) -> None:
+    in_bucket(bucket, "s3://shelves/x/y/z").save("other", b"other")
+    mine = in_bucket(bucket, url)
+    mine.save("mine", b"mine")
+    assert mine.names() == {"mine"}
+    assert in_bucket(bucket, url).load("mine") == b"mine"
+
+
+def test_more_objects_than_one_answer_holds_are_all_listed(bucket: Bucket) -> None:
+    for n in range(PAGE + 1):
+        bucket.put_raw(f"a/b/n{n}", b"")
+    assert len(in_bucket(bucket).names()) == PAGE + 1
+
+
+def test_a_damaged_object_is_invalid(bucket: Bucket) -> None:
+    kept = in_bucket(bucket)
+    kept.save("x", b"blob")
+    whole = bucket.raw("a/b/x")
+    for damaged in (whole[:-1], b"", whole + b"x", whole[:-1] + b"!"):
+        bucket.put_raw("a/b/x", damaged)
+        with pytest.raises(Invalid, match=r"checkpoint s3://shelves/a/b/x: got"):
+            kept.load("x")
+
+
+def test_no_bucket_and_no_store_are_unavailable_and_say_so(bucket: Bucket) -> None:
+    no_bucket = in_bucket(bucket, "s3://no-such-bucket/a")
+    nobody = S3Checkpoints("s3://shelves", "us-east-1", endpoint_url="http://127.0.0.1:9", credentials=PAIR)
+    for kept, why in ((no_bucket, "there is no bucket no-such-bucket"), (nobody, "cannot connect")):
+        for act in (lambda kept=kept: kept.save("x", b""), lambda kept=kept: kept.load("x"), kept.names):
+            with pytest.raises(Unavailable, match=why):
+                act()
 
 
 def test_another_process_finds_it(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Serve's part of the manifest on a local Ray, deployed by the same call that KubeRay's operator makes."""
 
+import copy
 import hashlib
 import subprocess
 import sys
@@ -28,6 +29,7 @@ class Deployed:
     url: str
     config: Mapping[str, Any]
     worker: Mapping[str, Any]
+    files: Path
 
 
 def manifest() -> list[dict[str, Any]]:
@@ -76,7 +78,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         url = f"http://127.0.0.1:{port}"
         if wait_until(lambda: _ready(url), _READY_WITHIN_S) is None:
             pytest.fail(f"not ready: {_said(head)}")
-        yield Deployed(head=head, url=url, config=config, worker=worker)
+        yield Deployed(head=head, url=url, config=config, worker=worker, files=files)
 
 
 def _ready(url: str) -> bool | None:
@@ -161,3 +163,35 @@ def test_a_sandbox_cannot_take_over_a_sentinel_that_runs(deployed: Deployed, tmp
     assert played.returncode == 2, played.stdout + played.stderr
     assert "already runs on the Ray cluster" in played.stderr
     assert _ready(deployed.url), "the one that runs is left as it is"
+
+
+@pytest.mark.timeout(240)
+def test_user_config_changes_how_detection_judges_and_a_wrong_one_is_named(deployed: Deployed):
+    def put(user_config: object) -> dict[str, Any]:
+        config = copy.deepcopy(dict(deployed.config))
+        config["applications"][0]["deployments"][0]["user_config"] = user_config
+        answer = httpx.put(
+            f"{deployed.head.dashboard_url}/api/serve/applications/",
+            json=config,
+            headers=dict(deployed.head.headers),
+            timeout=60,
+            trust_env=False,
+        )
+        assert answer.is_success, answer.text
+        settled = wait_until(_settled, _READY_WITHIN_S)
+        assert settled is not None, _said(deployed.head)
+        return settled
+
+    def _settled() -> dict[str, Any] | None:
+        [application] = _applications(deployed.head).json()["applications"].values()
+        door = application["deployments"]["door"]
+        return None if application["status"] == "DEPLOYING" or door["status"] == "UPDATING" else application
+
+    assert put({"detection": {"alarms_per_day": 3}})["status"] == "RUNNING"
+    kept = list(deployed.files.glob("checkpoints/*.settings"))
+    assert kept
+    assert all(b'"alarms_per_day":3.0' in each.read_bytes() for each in kept)
+    assert _post(deployed, {"Authorization": f"Bearer {KEY}"}).status_code == 202
+    wrong = put({"detection": {"open_aftr": 3}})
+    assert "did you mean open_after" in str(wrong)
+    assert put({"detection": {"alarms_per_day": 3}})["status"] == "RUNNING"

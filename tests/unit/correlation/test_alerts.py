@@ -1,6 +1,6 @@
 import pytest
 
-from sentinel.correlation.alerts import alert_of, evidence, harmful, severity_of, state, subject
+from sentinel.correlation.alerts import SILENT, alert_of, evidence, harmful, severity_of, state, subject
 from sentinel.detection.anomaly import Anomaly
 from sentinel.incidents.nouns import Direction, Severity
 from sentinel.telemetry.kinds import KINDS
@@ -83,3 +83,23 @@ def test_states_are_told_in_words():
     assert state(alert("payments", "cpu")) == "cpu high"
     assert state(alert("payments", "traffic", "down")) == "traffic low"
     assert state(alert("payments", "other")) == "other high"
+
+
+@pytest.mark.parametrize("metric", ["latency_seconds", "requests_total", "queue_depth"])
+def test_silence_warns_whatever_was_measured(metric: str):
+    silent = Anomaly(
+        series=identify(metric, {"service": "checkout"}),
+        direction="down",
+        score=50.0,
+        value=1.0,
+        expected_low=1.0,
+        expected_high=1.0,
+        started_at_ms=T0,
+        last_at_ms=T0,
+        ended_at_ms=None,
+        part="no_data",
+    )
+    found = alert_of(silent)
+    assert (found.kind, found.severity, found.note) == ("availability", Severity.WARNING, SILENT)
+    assert harmful(found)
+    assert state(found) == f"{metric} silent"
