@@ -75,12 +75,13 @@ class StepRunner:
         """Make the call, once, and wait for its effect.
 
         `intent_at` is the monotonic time at which the intent was about to be recorded. A runner that slept past
-        the self-fence must not send: another may have taken over meanwhile. NOT_SENT means that the cloud surely did
-        not take it (throttled, no connection), UNKNOWN that it may have taken it.
+        the self-fence must not send: another may have taken over meanwhile, which only a fresh intent can tell.
+        NOT_SENT means that the cloud surely did not take it (throttled, no connection, not sent at all), UNKNOWN that
+        it may have taken it.
         """
         crash_points.reached("before send")
         if self._clock.monotonic() - intent_at > self.send_within_s:
-            return Outcome(ending=Ending.FAILED, detail="not sent: too long after the intent was recorded")
+            return Outcome(ending=Ending.NOT_SENT, detail="not sent: too long after the intent was recorded")
         try:
             said = await asyncio.to_thread(self._cloud.send, step, key)
         except Unavailable as error:

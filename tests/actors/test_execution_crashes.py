@@ -256,3 +256,23 @@ async def test_a_successor_waits_until_the_call_of_the_one_before_can_no_longer_
     assert at["execution_resumed"] == taken_at
     assert at["step_resent"] - taken_at > 30_000, "looked at, and sent again, only then"
     assert rig.sent() == ["ecs.scale_service 4"]
+
+
+async def test_an_intent_that_took_too_long_to_record_is_recorded_anew_before_anything_is_sent() -> None:
+    rig = Rig()
+    await rig.approved(plan(*reboot()))
+
+    class Slow(Proxy):
+        """The database takes longer for the first intent than the fence allows."""
+
+        async def append(self, incident_id: Any, seq: int, facts: Any, *rest: Any) -> Any:
+            answer = await rig.journal.append(incident_id, seq, facts, *rest)
+            if isinstance(facts[0], f.StepStarted):
+                assert rig.sent() == []
+                rig.clock.advance(31)
+            return answer
+
+    await rig.execution(journal=Slow(rig.journal)).carry_out(ID, plan().plan_id)
+    assert rig.sent() == ["ec2.reboot_instance"]
+    assert (await rig.kinds()).count("step_resent") == 1
+    assert (await rig.plan()).state is PlanState.SUCCEEDED

@@ -104,7 +104,9 @@ def test_never_more_in_an_hour_than_the_budget(effects: list[tuple[int, int]], p
     assert (held(past, intent=intent(7), budget=budget) == "") is (in_hour < per_hour)
 
 
-@pytest.mark.parametrize(("age_ms", "may"), [(0, False), (3_599_999, False), (3_600_000, True), (-60_000, False)])
+@pytest.mark.parametrize(
+    ("age_ms", "may"), [(0, False), (3_599_999, False), (3_600_000, True), (4_000_000, True), (-60_000, False)]
+)
 def test_a_plan_that_would_start_counts_what_was_done_within_the_hour(age_ms: int, may: bool) -> None:
     past = Past(effects=(Effect(plan_id="ended", use=use(1), at_ms=NOW - age_ms),))
     plan = Claim(plan_id="p", services=("a",), uses=(use(2),))
