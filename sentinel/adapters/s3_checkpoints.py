@@ -14,6 +14,7 @@ from sentinel.errors import Unavailable
 _CONNECT_S, _READ_S = 5.0, 30.0
 PAGE = 200  # names in one answer
 _ATTEMPTS = 3  # a PUT that is sent twice leaves what one does
+_HINT = "check the network, the credentials, executor.aws_region and detection.checkpoint_endpoint_url"
 _GONE = frozenset({"NoSuchKey", "404"})
 
 
@@ -85,6 +86,6 @@ class S3Checkpoints:
         code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
         if code == "NoSuchBucket":
             return Unavailable(f"checkpoint {self._url(name)} cannot be {what}: there is no bucket {self._bucket}")
-        hint = f"; it needs {needs}" if code == "AccessDenied" else ""
-        said = classify(error, f"s3.{self._bucket}", effect=False)
-        return Unavailable(f"checkpoint {self._url(name)} cannot be {what}: {said}{hint}")
+        hint = f"it needs {needs}" if code == "AccessDenied" else _HINT
+        said = str(classify(error, f"s3.{self._bucket}", effect=False)).partition(";")[0]
+        return Unavailable(f"checkpoint {self._url(name)} cannot be {what}: {said}; {hint}")

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from sentinel.detection import baseline as tier
 from sentinel.detection import checkpoint as checkpoints
-from sentinel.detection import engine, explain, judge
-from sentinel.detection.alarm import Book, Scored, Verdict
+from sentinel.detection import engine, explain, judge, silence
+from sentinel.detection.alarm import Book, Verdict
 from sentinel.detection.anomaly import Anomaly, Condition, SeriesHealth
-from sentinel.detection.columns import NEVER_MS, Alarm, Rows, put, take
+from sentinel.detection.columns import NEVER_MS, Alarm, Rows, take
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.explanation import Band, Explanation
 from sentinel.detection.parts import Part
@@ -75,7 +75,7 @@ class Detector:
     def configure(self, config: DetectorConfig) -> tuple[Anomaly, ...]:
         """Judge by `config` from the next sample on. Nothing that was learned is lost.
 
-        Answers the end of anomalies that no sample can end any more, since what raised them is asked for no longer.
+        Answers the end of anomalies that no sample can end any more, since what raised them is watched no longer.
         """
         self._config = config
         state = self._state
@@ -84,7 +84,7 @@ class Detector:
         places = state.book.opened()
         place = state.policies.place[state.book.alarm.row[places]]
         mute = np.isinf(state.policies.silence_s[place]) & (state.book.alarm.part[places] == Part.NO_DATA)
-        ended = [*self._ended(places[mute])]
+        ended = [*self._ended(places[mute | ~state.policies.watched[place]])]
         if not config.service_score:
             ended += self._services_ended(state.service_book.opened())
         return tuple(sorted(ended, key=_when))
@@ -160,6 +160,9 @@ class Detector:
         if not good.all():
             rows, times, values = rows[good], times[good], values[good]
         accepted = len(rows)
+        if not state.policies.all_watched:
+            watched = state.policies.watched[state.policies.place[rows]]
+            rows, times, values = rows[watched], times[watched], values[watched]
         told = judge.Told()
         engine.run(state, rows, times, values, self._config, told)
         refused = {
@@ -180,43 +183,8 @@ class Detector:
 
         And those that speak again, whose anomaly ends. Silence before `listening_since_ms` is nobody's fault.
         """
-        state = self._state
-        count = len(state)
-        places = state.book.opened()
-        silent = places[state.book.alarm.part[places] == Part.NO_DATA]
-        spoken = state.baseline.last_ms[state.book.alarm.row[silent]] > state.book.alarm.started_ms[silent]
-        over = tuple(self._ended(silent[spoken]))
-        limit_s = state.policies.silence_s[state.policies.place[:count]]
-        last_ms = state.baseline.last_ms[:count]
-        heard_ms = np.where(last_ms == NEVER_MS, now_ms, np.maximum(last_ms, listening_since_ms))
-        silent_s = (now_ms - heard_ms) / 1000.0
-        calm = np.ones(count, np.bool_)
-        calm[state.book.alarm.row[state.book.opened()]] = False
-        rows = np.flatnonzero((silent_s > limit_s) & calm)
-        if not len(rows):
-            return over
-        base = take(state.baseline, rows)
-        last = base.origin + base.last.astype(np.float64) * base.unit
-        yes = np.ones(len(rows), np.bool_)
-        now = Scored(
-            at_ms=last_ms[rows],
-            value=last,
-            score=np.minimum(judge.OPEN_SCORE * silent_s[rows] / limit_s[rows], judge.SCORE_CAP),
-            low=last,
-            high=last,
-            up=~yes,
-            hot=yes,
-            unusual=yes,
-            scored=yes,
-            part=np.full(len(rows), int(Part.NO_DATA)),
-            fast=yes,
-        )
-        alarm, _, watched = state.book.advance(rows, base.watch, now, self._config)
-        # Whatever was under way before the silence, it began with the last word.
-        alarm.started_ms = last_ms[rows]
-        put(state.book.alarm, watched.astype(np.int64), alarm)
-        state.baseline.watch[rows] = watched
-        return (*over, *self._anomalies(alarm, None))
+        over = tuple(self._ended(silence.broken(self._state)))
+        return (*over, *self._anomalies(silence.fallen(self._state, now_ms, listening_since_ms, self._config), None))
 
     def open_anomalies(self) -> tuple[Anomaly, ...]:
         """Every anomaly that is open now, in order of start."""
