@@ -42,9 +42,9 @@ class Policy:
     """How the series it matches are judged. What is left unset is as in `DetectorConfig`.
 
     metric, service: shell patterns (`*`, `?`, `[…]`). labels: shell patterns by label. watch: false scores
-    nothing. direction: the side that matters. alarms_per_day: false alarms a day that one series may raise. above, below: static
-    thresholds, beside what is learned unless `learned` is false. pattern: whether to look for patterns never seen.
-    no_data_after_s: silence of a series that used to speak which is an anomaly of its own; None never.
+    nothing. direction: the side that matters. alarms_per_day: false alarms a day that one series may raise. above,
+    below: static thresholds, beside what is learned unless `learned` is false. pattern: whether to look for patterns
+    never seen. no_data_after_s: silence of a series that used to speak which is an anomaly of its own; None never.
 
     Raises Invalid for a value that makes no sense.
     """

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from sentinel.detection import baseline as tier
 from sentinel.detection import checkpoint as checkpoints
-from sentinel.detection import engine, explain, judge, silence
-from sentinel.detection.alarm import Book, Verdict
+from sentinel.detection import engine, explain, judge, silence, telling
+from sentinel.detection.alarm import Book
 from sentinel.detection.anomaly import Anomaly, Condition, SeriesHealth
 from sentinel.detection.columns import NEVER_MS, Alarm, Rows, take
 from sentinel.detection.config import DetectorConfig
@@ -19,9 +19,7 @@ from sentinel.detection.parts import Part
 from sentinel.detection.state import State
 from sentinel.ids import Fingerprint
 from sentinel.telemetry.batch import SampleBatch
-from sentinel.telemetry.series import Series, identify
-
-SERVICE_METRIC = "sentinel_service_anomaly"  # the series that stands for all metrics of a service together
+from sentinel.telemetry.series import Series
 
 
 class Refusal(StrEnum):
@@ -87,7 +85,7 @@ class Detector:
         ended = [*self._ended(places[mute | ~state.policies.watched[place]])]
         if not config.service_score:
             ended += self._services_ended(state.service_book.opened())
-        return tuple(sorted(ended, key=_when))
+        return tuple(sorted(ended, key=telling.when))
 
     def services(self) -> tuple[str, ...]:
         """Every service of which a series is known."""
@@ -175,7 +173,7 @@ class Detector:
             accepted=accepted - told.late,
             refused={reason: count for reason, count in refused.items() if count},
             unknown=tuple(np.unique(batch.series_ids[unknown]).tolist()) if unknown.any() else (),
-            changes=tuple(sorted(self._changes(told), key=_when)),
+            changes=tuple(sorted(self._changes(told), key=telling.when)),
         )
 
     def silences(self, now_ms: int, listening_since_ms: int = NEVER_MS) -> tuple[Anomaly, ...]:
@@ -227,7 +225,7 @@ class Detector:
         service = self._service_of(fingerprint, (of.series.service,) if of else state.services.slots)
         if service is None:
             return None
-        return explain.of_service(state, service_series(service[0]), service[1], self._config, of)
+        return explain.of_service(state, telling.service_series(service[0]), service[1], self._config, of)
 
     def band(self, fingerprint: Fingerprint, of: Anomaly | None = None) -> tuple[Series, Band] | None:
         """The series and what is expected of it, as in `explain`; None for an unknown one or a whole service."""
@@ -285,7 +283,7 @@ class Detector:
             slot = services.slots.get(service)
             if slot is None or not services.group.frames[slot]:
                 continue
-            if service_series(service).fingerprint == fingerprint:
+            if telling.service_series(service).fingerprint == fingerprint:
                 return service, slot
         return None
 
@@ -319,7 +317,7 @@ class Detector:
     def _changes(self, told: judge.Told) -> Iterator[Anomaly]:
         for found, anomalies in ((told.series, self._anomalies), (told.services, self._service_anomalies)):
             for alarm, verdict, at_ms in found:
-                ongoing, over = _news(verdict)
+                ongoing, over = telling.news(verdict)
                 yield from anomalies(take(alarm, ongoing), None)
                 yield from anomalies(take(alarm, over), at_ms[over])
 
@@ -328,37 +326,8 @@ class Detector:
             yield from told(take(book.alarm, np.array([place])), None)
 
     def _anomalies(self, alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
-        return _told([self._state.series[row] for row in alarm.row.tolist()], alarm, ended_ms)
+        return telling.told([self._state.series[row] for row in alarm.row.tolist()], alarm, ended_ms)
 
     def _service_anomalies(self, alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
         names = {slot: name for name, slot in self._state.services.slots.items()}
-        return _told([service_series(names[slot]) for slot in alarm.row.tolist()], alarm, ended_ms)
-
-
-def service_series(service: str) -> Series:
-    """The series that stands for all metrics of a service together."""
-    return identify(SERVICE_METRIC, {"service": service})
-
-
-def _news(verdict: Verdict) -> tuple[Rows, Rows]:
-    return np.flatnonzero((verdict.opened | verdict.worsened) & ~verdict.closed), np.flatnonzero(verdict.closed)
-
-
-def _told(series: list[Series], alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
-    for position, each in enumerate(series):
-        yield Anomaly(
-            series=each,
-            direction="up" if alarm.up[position] else "down",
-            score=float(alarm.peak[position]),
-            value=float(alarm.peak_value[position]),
-            expected_low=float(alarm.peak_low[position]),
-            expected_high=float(alarm.peak_high[position]),
-            started_at_ms=int(alarm.started_ms[position]),
-            last_at_ms=int(alarm.unusual_ms[position]),
-            ended_at_ms=None if ended_ms is None else int(ended_ms[position]),
-            part=Part(int(alarm.part[position])).label,
-        )
-
-
-def _when(anomaly: Anomaly) -> tuple[int, str]:
-    return anomaly.ended_at_ms or anomaly.last_at_ms, anomaly.series.fingerprint
+        return telling.told([telling.service_series(names[slot]) for slot in alarm.row.tolist()], alarm, ended_ms)
