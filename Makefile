@@ -9,16 +9,18 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run e2e test check format bench diagram lock clean
+.PHONY: help setup run e2e test chaos check format bench diagram iam lock clean
 
 help:
 	@echo "make run      start everything with a sandbox and play the story (MANUAL=1 waits for your click)"
 	@echo "make e2e      the same, and exit: 0 only if every step was seen"
 	@echo "make test     every test"
+	@echo "make chaos    every crash point, kills of actors, and 1,000 kills of executors (KILLS=N STORE=URL)"
 	@echo "make check    lint, format, types, layers, house rules"
 	@echo "make format   put the code in form"
 	@echo "make bench    every benchmark, into benchmarks/results/ (DATA=DIR for real data)"
 	@echo "make diagram  draw the two lives into ARCHITECTURE.md"
+	@echo "make iam      write cluster/iam-policy.json from the catalog of actions"
 	@echo "make lock     resolve the dependencies anew"
 
 setup: $(READY)
@@ -41,6 +43,10 @@ e2e: $(READY)
 test: $(READY)
 	$(BIN)/pytest
 
+chaos: $(READY)
+	$(BIN)/pytest tests/chaos
+	$(BIN)/python -m tests.chaos.campaign --kills $(or $(KILLS),1000) --pauses 200 $(if $(STORE),--store $(STORE))
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,6 +65,9 @@ bench: $(READY)
 
 diagram: $(READY)
 	$(BIN)/python -m sentinel.incidents.diagram ARCHITECTURE.md
+
+iam: $(READY)
+	$(BIN)/python -m sentinel.remediation.iam cluster/iam-policy.json
 
 UV := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header --quiet

@@ -1,4 +1,4 @@
-"""Keeps what people see in chat in step with the journal."""
+"""Keeps what people see in chat in step with the journal: a card for each incident, and the story in its thread."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -9,37 +9,53 @@ from sentinel import ids
 from sentinel.clock import Clock
 from sentinel.errors import Conflict, Forbidden, Invalid, Overloaded, SentinelError
 from sentinel.ids import IncidentId
-from sentinel.incidents.facts import CardPosted
+from sentinel.incidents.facts import CardPosted, Entry, Fact, NotePosted
 from sentinel.incidents.nouns import SENTINEL, Card, Incident, IncidentState, PlanState
 from sentinel.ports import Messenger
 
 Blocks = Sequence[Mapping[str, object]]
 Render = Callable[[Incident], tuple[Blocks, str]]
+# What a thread is told of these entries; None where nothing in them is worth a line.
+Narrate = Callable[[Sequence[Entry]], tuple[Blocks, str] | None]
 log = structlog.get_logger(__name__)
 _RECORD_TRIES = 20
 _LONGEST_WAIT_S = 60.0
+_PACE_MS = 1000  # Slack takes about one message a second in a channel
+_KEPT_CARDS = 3
+
+
+def silent(_entries: Sequence[Entry]) -> None:
+    """Tells a thread nothing."""
+    return
 
 
 class Cards:
     """Soft state: what was last rendered for which incident. Losing it costs one needless update a card.
 
-    `show` succeeds when the card tells the truth; when it raises, the incident stays in `behind` and is shown
-    again later, so a chat that was down for an hour catches up. A duplicate message is harmless: both carry
+    `show` succeeds when card and thread tell the truth; where it could not bring them there (the chat is down, or
+    took a message less than a second ago), the incident stays in `behind` and is shown again later, in the order in
+    which incidents fell behind. What happened meanwhile is told in one message. The journal knows what a thread was
+    told, so nothing is lost; a message whose answer was lost is sent again, and a duplicate is harmless: both carry
     the same plan and digest, and a decision counts once.
     """
 
-    def __init__(self, journal: Journal, messenger: Messenger, render: Render, clock: Clock) -> None:
+    def __init__(
+        self, journal: Journal, messenger: Messenger, render: Render, clock: Clock, narrate: Narrate = silent
+    ) -> None:
         self._journal = journal
         self._messenger = messenger
         self._render = render
+        self._narrate = narrate
         self._clock = clock
         self._shown: dict[IncidentId, str] = {}
+        self._told: dict[IncidentId, int] = {}  # looked through for the thread up to this entry
         self._not_before_ms: dict[IncidentId, int] = {}
         self._failures: dict[IncidentId, int] = {}
         self._behind: dict[IncidentId, None] = {}
+        self._free_ms = 0
 
     def behind(self) -> Iterable[IncidentId]:
-        """Incidents whose card may not tell the truth yet."""
+        """Incidents whose card may not tell the truth yet, the one that waits longest first."""
         return tuple(self._behind)
 
     def look_at(self, incidents: Iterable[Incident]) -> None:
@@ -47,28 +63,38 @@ class Cards:
         self._behind.update(dict.fromkeys(incident.id for incident in incidents if incident.cards))
 
     async def show(self, incident: Incident) -> None:
-        """Post or update the card of one incident, at most one update a second as Slack asks."""
+        """Bring card or thread of one incident up to date, with at most one message a second over all of them."""
         blocks, text = self._render(incident)
         rendered = ids.content_digest([blocks, text])
-        if self._shown.get(incident.id) == rendered:
+        changed = self._shown.get(incident.id) != rendered
+        if not changed and not self._untold(incident):
             self._behind.pop(incident.id, None)
             return
-        self._behind[incident.id] = None
+        self._behind.setdefault(incident.id, None)
         now_ms = self._clock.now_ms()
-        if now_ms < self._not_before_ms.get(incident.id, 0):
+        if now_ms < max(self._free_ms, self._not_before_ms.get(incident.id, 0)):
             return
-        self._not_before_ms[incident.id] = now_ms + 1000
         try:
-            await self._surely_bring_up_to_date(incident, blocks, text)
+            if changed:
+                await self._surely_bring_up_to_date(incident, blocks, text)
+                self._shown[incident.id] = rendered
+            else:
+                await self._tell_thread(incident)
         except SentinelError as error:
-            failures = self._failures[incident.id] = self._failures.get(incident.id, 0) + 1
-            wait_s = error.retry_after_s if isinstance(error, Overloaded) else min(2.0**failures, _LONGEST_WAIT_S)
-            self._not_before_ms[incident.id] = now_ms + round(wait_s * 1000)
-            log.warning("card is behind", incident_id=incident.id, error=str(error), again_in_s=wait_s)
+            self._put_off(incident, error, now_ms)
             return
-        self._shown[incident.id] = rendered
         self._failures.pop(incident.id, None)
-        self._behind.pop(incident.id, None)
+        if not self._untold(incident):
+            self._behind.pop(incident.id, None)
+
+    def _put_off(self, incident: Incident, error: SentinelError, now_ms: int) -> None:
+        failures = self._failures[incident.id] = self._failures.get(incident.id, 0) + 1
+        wait_s = error.retry_after_s if isinstance(error, Overloaded) else min(2.0**failures, _LONGEST_WAIT_S)
+        again_ms = now_ms + round(wait_s * 1000)
+        self._not_before_ms[incident.id] = again_ms
+        if isinstance(error, Overloaded):
+            self._free_ms = again_ms  # the limit is the channel's, not the message's
+        log.warning("card is behind", incident_id=incident.id, error=str(error), again_in_s=wait_s)
 
     async def _surely_bring_up_to_date(self, incident: Incident, blocks: Blocks, text: str) -> None:
         try:
@@ -79,34 +105,72 @@ class Cards:
             await self._bring_up_to_date(incident, (), text)
 
     async def _bring_up_to_date(self, incident: Incident, blocks: Blocks, text: str) -> None:
-        posted = next((card for card in reversed(incident.cards) if card.ts), None)
+        posted = [card for card in incident.cards if card.ts][-_KEPT_CARDS:]
         shows = _standing(incident)
         if posted and self._messenger.can_update:
             try:
-                await self._messenger.update(posted, blocks, text)
-                return
+                self._pace()
+                await self._messenger.update(posted[-1], blocks, text)
             except Forbidden as error:
                 # Somebody deleted the message, or the channel: people must still see what waits for them.
                 log.warning("card gone, posting anew", incident_id=incident.id, error=str(error))
+            else:
+                await self._update_duplicates(incident, posted[:-1], blocks, text)
+                return
         elif shows in {card.shows for card in incident.cards} or _not_worth_a_message(incident):
             return
+        self._pace()
         card = await self._messenger.post(blocks, text)
-        await self._record(incident.id, Card(channel=card.channel, ts=card.ts, shows=shows))
+        await self._record(incident.id, CardPosted(card=Card(channel=card.channel, ts=card.ts, shows=shows)))
 
-    async def _record(self, incident_id: IncidentId, card: Card) -> None:
+    async def _update_duplicates(self, incident: Incident, others: Sequence[Card], blocks: Blocks, text: str) -> None:
+        """Cards that were posted twice, as after a lost answer, tell the truth as well."""
+        for card in others:
+            try:
+                await self._messenger.update(card, blocks, text)
+            except (Forbidden, Invalid) as error:
+                log.info("an older card is gone", incident_id=incident.id, error=str(error))
+
+    def _untold(self, incident: Incident) -> bool:
+        told = max(incident.told_seq, self._told.get(incident.id, 0))
+        return self._thread_of(incident) is not None and told < incident.seq and self._narrate is not silent
+
+    def _thread_of(self, incident: Incident) -> Card | None:
+        return next((card for card in incident.cards if card.ts), None) if self._messenger.can_update else None
+
+    async def _tell_thread(self, incident: Incident) -> None:
+        card = self._thread_of(incident)
+        if card is None:
+            return
+        after = max(incident.told_seq, self._told.get(incident.id, 0))
+        entries = [entry for entry in await self._journal.entries(incident.id) if after < entry.seq <= incident.seq]
+        note = self._narrate(entries)
+        if note is not None:
+            self._pace()
+            try:
+                below = await self._messenger.reply(card, *note)
+            except (Forbidden, Invalid) as error:
+                # The card tells the same; a thread that is gone or a note that is refused must not hold it up for ever.
+                log.error("note not posted", incident_id=incident.id, error=str(error))
+            else:
+                await self._record(incident.id, NotePosted(card=below, upto_seq=incident.seq))
+        self._told[incident.id] = incident.seq
+
+    def _pace(self) -> None:
+        self._free_ms = self._clock.now_ms() + _PACE_MS
+
+    async def _record(self, incident_id: IncidentId, fact: Fact) -> None:
         """The message is out: its place is recorded whatever else happens to the incident meanwhile."""
         for _ in range(_RECORD_TRIES):
             incident = await self._journal.incident(incident_id)
             if incident is None:
                 return
             try:
-                await self._journal.append(
-                    incident_id, incident.seq, [CardPosted(card=card)], SENTINEL, self._clock.now_ms()
-                )
+                await self._journal.append(incident_id, incident.seq, [fact], SENTINEL, self._clock.now_ms())
             except Conflict:
                 continue
             return
-        log.error("the place of a card was not recorded", incident_id=incident_id, channel=card.channel)
+        log.error("the place of a message was not recorded", incident_id=incident_id, fact=fact.kind)
 
 
 def _not_worth_a_message(incident: Incident) -> bool:

@@ -2,48 +2,38 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
-from actors.api import Detectors, Events, Journal
+from actors.api import Detectors, Events, Journal, Silences
+from actors.call_graph import CallGraph
+from actors.corrections import Corrections, free_id
 from actors.following import follow
-from actors.recollection import Recollection, signature_of
-from sentinel import ids
+from actors.recollection import Recollection, resolved
 from sentinel.clock import Clock
 from sentinel.correlation import dedup, grouping, recall, suspects
 from sentinel.correlation.alerts import alert_of, change_of, harmful
-from sentinel.correlation.signature import signature
-from sentinel.correlation.topology import Topology
+from sentinel.correlation.policy import CorrelationPolicy
+from sentinel.correlation.scope import scope_of
+from sentinel.correlation.signature import vectors
+from sentinel.correlation.silences import Silence, silencing
+from sentinel.correlation.topology import Edge, Topology
+from sentinel.correlation.window import HotWindow
 from sentinel.detection.anomaly import Anomaly, Condition
 from sentinel.errors import Conflict, SentinelError, Unavailable
 from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents import facts as f
-from sentinel.incidents.nouns import SENTINEL, Alert, Change, Incident, IncidentState, PlanState, merge
+from sentinel.incidents.nouns import SENTINEL, Alert, Change, Incident, IncidentState, PlanState, Principal, merge
 from sentinel.ports import IncidentMemory
 
-Vector = NDArray[np.float32]
 _TRIES = 20
 _WITHDRAWABLE = frozenset({PlanState.PROPOSED, PlanState.AWAITING_APPROVAL})
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CorrelationPolicy:
-    """How long to wait for company, and how near in time and kind two faults are one."""
-
-    group_wait_s: float
-    group_window_s: float
-    resolve_after_s: float
-    dedup_window_s: float
-    dedup_similarity: float
-    recall_limit: int
-
-
 class CorrelationActor:
-    """Hard state: none; incidents rest in the journal. Soft state: anomalies waiting for company, and signatures.
+    """Hard state: none; incidents rest in the journal. Soft state: anomalies waiting for company, the hot window,
+    the calls seen, and what people said of duplicates.
 
     `submit` that returned holds the anomalies in memory only. That is enough: what is unusual is asked of the
     detectors at start, and what is back to normal is asked of them as long as an incident has an open alert.
@@ -60,25 +50,70 @@ class CorrelationActor:
         policy: CorrelationPolicy,
         clock: Clock,
         events: Events | None = None,
+        silences: Silences | None = None,
     ) -> None:
         self._journal = journal
         self._detectors = detectors
-        self._memory = Recollection(memory, policy.recall_limit)
-        self._topology = topology
+        self._memory = Recollection(memory, policy.recall_limit, journal, clock)
+        self._calls = CallGraph(topology, detectors, clock)
+        self._corrections = Corrections(journal, lambda: self._topology, clock)
+        self._window = HotWindow(policy.dedup_window_s)
         self._policy = policy
         self._clock = clock
         self._events = events
+        self._silences = silences
+        self._taken_up = False
         self._waiting: dict[tuple[Fingerprint, int], Alert] = {}
         self._waiting_since_ms: int | None = None
 
+    @property
+    def _topology(self) -> Topology:
+        return self._calls.topology
+
     async def run(self) -> None:
-        """Take up what is unusual now, then group and follow the journal for ever."""
-        resolved = await self._journal.incidents(IncidentState.RESOLVED, limit=500)
-        self._memory.look_at(incident.id for incident in resolved)
+        """Take up what is known and what is unusual now, then group and follow the journal for ever."""
         async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._memory.keep_level())
+            loops.create_task(self._calls.run())
             loops.create_task(self._group_for_ever())
             loops.create_task(self._take_up_open_anomalies())
             loops.create_task(follow(self._journal, self._clock, "correlation", self.settle, also=self._memory.behind))
+
+    async def _take_up_incidents(self) -> None:
+        for incident in await self._journal.unresolved():
+            self._know(incident)
+        async for page in resolved(self._journal):
+            for incident in page:
+                self._know(incident)
+        self._taken_up = True
+
+    async def rebuild_memory(self) -> int:
+        """Forget all that is remembered and fill the memory from the journal; answers how many incidents it holds."""
+        return await self._memory.rebuild()
+
+    def _know(self, incident: Incident) -> Incident:
+        """Have the incident in the window as it now is, and honour what people said of it."""
+        self._corrections.learn(incident)
+        long_over_ms = self._clock.now_ms() - round(self._policy.dedup_window_s * 1000)
+        if incident.merged_into or (incident.resolved_at_ms is not None and incident.resolved_at_ms < long_over_ms):
+            self._window.drop(incident.id)
+        else:
+            self._window.put(incident)
+        return incident
+
+    async def not_duplicate(
+        self, incident_id: str, fingerprints: Sequence[str], principal: Principal, reason: str
+    ) -> str:
+        """See `Corrections.not_duplicate`."""
+        return await self._corrections.not_duplicate(incident_id, fingerprints, principal, reason)
+
+    async def same_as(self, incident_id: str, other_id: str, principal: Principal, reason: str) -> str:
+        """See `Corrections.same_as`."""
+        return await self._corrections.same_as(incident_id, other_id, principal, reason)
+
+    async def call_graph(self) -> tuple[Sequence[Edge], Sequence[str]]:
+        """Every edge with where it comes from, and the services of the settings that no telemetry speaks of."""
+        return self._calls.edges(), self._calls.unseen()
 
     async def submit(self, anomalies: Sequence[Anomaly]) -> None:
         """Take in changes of anomalies: opened, worse, or over."""
@@ -134,6 +169,9 @@ class CorrelationActor:
                 self._waiting_since_ms = self._clock.now_ms()
 
     async def _place(self, burst: Sequence[Alert]) -> None:
+        if not self._taken_up:
+            await self._take_up_incidents()
+        self._calls.burst(self._topology.of(alert.service) for alert in burst)
         incidents = {incident.id: incident for incident in await self._journal.unresolved()}
         left, before = list(burst), 0
         # Each alert that joins brings its service's neighbours near, whatever order a burst comes in.
@@ -141,7 +179,12 @@ class CorrelationActor:
             before = len(left)
             for alert in tuple(left):
                 decision = grouping.decide(
-                    alert, list(incidents.values()), self._topology, alert.started_at_ms, self._policy.group_window_s
+                    alert,
+                    list(incidents.values()),
+                    self._topology,
+                    alert.started_at_ms,
+                    self._policy.group_window_s,
+                    self._policy.max_incident_age_s,
                 )
                 if decision.incident_id is not None:
                     incidents[decision.incident_id] = await self._join(decision.incident_id, alert, decision.reason)
@@ -190,18 +233,26 @@ class CorrelationActor:
     async def _open_or_fold(self, alerts: tuple[Alert, ...]) -> None:
         changes = await self._changes_before(alerts)
         ranked = suspects.rank(alerts, self._topology, changes)
-        root = ranked[0].service if ranked else alerts[0].service
-        vector = signature(alerts, root)
+        made = vectors(alerts, ranked[0].service if ranked else alerts[0].service)
         at_ms = max(alert.last_at_ms for alert in alerts)
-        known = [
-            dedup.Known(incident=incident, vector=signature_of(incident))
-            for incident in await self._journal.incidents(limit=200)
-        ]
-        judged = dedup.judge(vector, alerts, known, at_ms, self._policy.dedup_window_s, self._policy.dedup_similarity)
+        policy = self._policy
+        self._window.forget(at_ms)
+        judged = dedup.judge(
+            made.sig,
+            alerts,
+            self._window.near(made.sig, at_ms, policy.dedup_window_s),
+            at_ms,
+            policy.dedup_window_s,
+            policy.dedup_similarity,
+            examples=self._corrections.examples,
+            max_age_s=policy.max_incident_age_s,
+            topology=self._topology,
+        )
         if isinstance(judged, dedup.Folded):
             await self._fold(judged, alerts)
             return
-        similar, note = await self._memory.similar(vector)
+        similar, note = await self._memory.similar(made, scope_of(alerts))
+        silence = silencing(alerts, await self._silences_now(), self._clock.now_ms())
         opened = f.IncidentOpened(
             title=recall.title_of(alerts, ranked),
             severity=max((alert.severity for alert in alerts), key=lambda severity: severity.rank),
@@ -212,8 +263,13 @@ class CorrelationActor:
             memory_note=note,
             previous_id=judged.previous_id,
             changes=changes,
+            silenced_by=silence.id if silence else "",
         )
-        await self._open(alerts, root, opened)
+        incident_id = await free_id(self._journal, alerts, ranked)
+        self._know(await self._journal.append(incident_id, 0, [opened], SENTINEL, self._clock.now_ms()))
+
+    async def _silences_now(self) -> Sequence[Silence]:
+        return await self._silences.silences() if self._silences else ()
 
     async def _changes_before(self, alerts: Sequence[Alert]) -> tuple[Change, ...]:
         """What people did to the services of `alerts` shortly before the first of them."""
@@ -232,6 +288,8 @@ class CorrelationActor:
         )
         for _ in range(_TRIES):
             incident = await self._journal.incident(judged.incident_id)
+            if incident is not None:
+                self._know(incident)  # so that the next try sees what this one did not
             if incident is None or incident.state is IncidentState.RESOLVED:
                 raise Conflict(f"incident {judged.incident_id} was resolved meanwhile")
             try:
@@ -241,17 +299,10 @@ class CorrelationActor:
             return
         raise Unavailable(f"incident {judged.incident_id} keeps changing")
 
-    async def _open(self, alerts: tuple[Alert, ...], root: str, opened: f.IncidentOpened) -> None:
-        strongest = max(alerts, key=lambda alert: (alert.service == root, alert.score))
-        for n in range(1, 1000):
-            incident_id = ids.incident_id(strongest.started_at_ms, strongest.fingerprint, n)
-            if await self._journal.incident(incident_id) is None:
-                await self._journal.append(incident_id, 0, [opened], SENTINEL, self._clock.now_ms())
-                return
-        raise Unavailable(f"{strongest.fingerprint} opened a thousand incidents in one day")
-
     async def settle(self, incident: Incident) -> None:
         """Clear alerts whose series are back, resolve what is quiet, and remember what is resolved."""
+        self._know(incident)
+        await self._corrections.finish(incident)
         if incident.state is IncidentState.RESOLVED:
             await self._memory.remember(incident)
             return
@@ -259,6 +310,10 @@ class CorrelationActor:
         now_ms = self._clock.now_ms()
         if cleared:
             incident = await self._append(incident, cleared)
+        goes_on = any(alert.open for alert in incident.alerts)
+        if incident.silenced and goes_on and not silencing(incident.alerts, await self._silences_now(), now_ms):
+            ended = f.SilenceEnded(reason=f"silence {incident.silenced_by} no longer covers all that is wrong")
+            incident = await self._append(incident, [ended])
         facts = _over(incident, now_ms, self._policy.resolve_after_s)
         if facts:
             await self._append(incident, facts)
@@ -277,7 +332,7 @@ class CorrelationActor:
         ]
 
     async def _append(self, incident: Incident, facts: Sequence[f.Fact]) -> Incident:
-        return await self._journal.append(incident.id, incident.seq, facts, SENTINEL, self._clock.now_ms())
+        return self._know(await self._journal.append(incident.id, incident.seq, facts, SENTINEL, self._clock.now_ms()))
 
 
 def _over(incident: Incident, now_ms: int, resolve_after_s: float) -> list[f.Fact]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -11,19 +11,25 @@ from actors.api import Correlation
 from actors.shelves import Share, Shelves
 from actors.standing import Standing, StandingOrders
 from sentinel.clock import Clock
+from sentinel.correlation.topology import Edge, Seen, edge_of
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
 from sentinel.detection.config import DetectorConfig
+from sentinel.detection.curves import MOST_ANOMALIES, Curves, Explained
 from sentinel.detection.detector import Observation, Refusal
+from sentinel.detection.explanation import Band, Explanation
 from sentinel.detection.merging import merged
 from sentinel.errors import SentinelError
 from sentinel.ids import Fingerprint
 from sentinel.ports import Checkpoints
 from sentinel.telemetry.batch import SampleBatch, unpack_all
 from sentinel.telemetry.rates import RateKeeper
+from sentinel.telemetry.series import Series
 
 log = structlog.get_logger(__name__)
 _RETRY_S = 0.5
 _RATES_PER_SERIES = 4  # the buckets of a histogram are kept for rates and not scored
+CURVE_BYTES = 32 * 1024 * 1024  # samples kept so that people can be shown what the detector saw
+_MOST_EDGES = 20_000
 _RETIRE_AFTER_MS = 6 * 3_600_000
 _SILENCE_EVERY_S = 5.0
 
@@ -58,6 +64,7 @@ class DetectionActor:
         checkpoints: Checkpoints,
         checkpoint_every_s: float,
         clock: Clock,
+        curve_bytes: int = CURVE_BYTES,
         share: Share = Share(),  # noqa: B008 frozen
     ) -> None:
         self._name = name
@@ -70,12 +77,17 @@ class DetectionActor:
         now = self._standing.now
         self._shelves = Shelves(checkpoints, now.share)
         self._rates = RateKeeper(_RATES_PER_SERIES * config.max_series)
+        self._curves = Curves(curve_bytes)
         self._detector = self._shelves.restore(now.config)
         self._rates.describe(self._detector.series())
         self._listening_since_ms = clock.now_ms()
+        self._services: set[str] = set()
+        self._edges: set[Edge] = set()
+        self._learn_calls(self._detector.series())
         # A change that was not told before the end would else never be.
         ended = self._detector.configure(now.config)
-        self._untold = [*ended, *self._detector.open_anomalies()]
+        self._untold: list[Anomaly] = [*ended, *self._detector.open_anomalies()]
+        self._follow(self._untold)
 
     async def configure(self, config: DetectorConfig, share: Share) -> None:
         """Judge by `config` from the next sample on, and hold the partitions of `share`; nothing learned is lost.
@@ -100,6 +112,7 @@ class DetectionActor:
         self._detector.keep_services(before.holds)
         self._detector = merged([self._detector, found], share.holds, config)
         self._rates.describe(self._detector.series())
+        self._learn_calls(self._detector.series())
         self._listening_since_ms = self._clock.now_ms()
         self._hear(self._detector.open_anomalies())
         log.info("partitions moved", actor=self._name, share=share, series=len(self._detector))
@@ -120,6 +133,7 @@ class DetectionActor:
         return [self._score(batch) for batch in unpack_all(packed)]
 
     def _score(self, batch: SampleBatch) -> Scored:
+        self._learn_calls(batch.new_series.values())
         rated = self._rates.apply(batch)
         observed = self._observe(rated.batch)
         if len(rated.derived):
@@ -136,14 +150,27 @@ class DetectionActor:
         )
 
     def _observe(self, batch: SampleBatch) -> Observation:
+        self._curves.keep(batch)
         observed = self._detector.observe(batch)
         self._hear(observed.changes)
         return observed
 
     def _hear(self, changes: Sequence[Anomaly]) -> None:
         if changes:
+            self._follow(changes)
             self._untold.extend(changes)
             self._told.set()
+
+    async def seen(self) -> Seen:
+        """The services and calls that the series speak of."""
+        return Seen(frozenset(self._services), frozenset(self._edges))
+
+    def _learn_calls(self, series: Iterable[Series]) -> None:
+        for each in series:
+            self._services.add(each.service)
+            edge = edge_of(each.service, each.labels)
+            if edge is not None and len(self._edges) < _MOST_EDGES:
+                self._edges.add(edge)
 
     async def open_anomalies(self) -> list[Anomaly]:
         """What is unusual now."""
@@ -152,6 +179,28 @@ class DetectionActor:
     async def health(self, fingerprints: Sequence[Fingerprint]) -> list[SeriesHealth]:
         """How these series are now."""
         return list(self._detector.health(fingerprints, self._clock.now_ms()))
+
+    async def explain(self, fingerprint: Fingerprint, from_ms: int, to_ms: int) -> Explained | None:
+        """Why the newest anomaly of this series that began in the span is one, with its curves; None if forgotten."""
+        current = self._detector.anomaly(fingerprint)
+        if current is not None:
+            self._curves.told(current)
+        return self._curves.find(fingerprint, from_ms, to_ms)
+
+    def _follow(self, changes: Sequence[Anomaly]) -> None:
+        """Keep why anomalies open while the detector still knows, the newest if there are many at once."""
+        first = len(changes) - MOST_ANOMALIES
+        for number, anomaly in enumerate(changes):
+            if not self._curves.told(anomaly) and number >= first:
+                explanation = self._detector.explain(anomaly.series.fingerprint, anomaly)
+                if explanation is not None:
+                    self._curves.follow(anomaly, explanation, self._bands(anomaly, explanation))
+
+    def _bands(self, anomaly: Anomaly, explanation: Explanation) -> Iterator[tuple[Series, Band]]:
+        """The series to show: its own, or for a whole service those that moved most."""
+        shown = [self._detector.band(each.fingerprint) for each in explanation.moved]
+        shown = shown or [self._detector.band(anomaly.series.fingerprint, anomaly)]
+        yield from (each for each in shown if each is not None)
 
     async def ping(self) -> str:
         """Answers while the actor's loop turns."""

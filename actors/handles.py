@@ -10,14 +10,19 @@ from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorE
 from actors.detection import Scored
 from actors.journal import Followed
 from actors.shelves import Share
+from sentinel.correlation.silences import Silence
+from sentinel.correlation.topology import Edge, Seen
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
 from sentinel.detection.config import DetectorConfig
+from sentinel.detection.curves import Explained
 from sentinel.errors import Overloaded, SentinelError, Unavailable
 from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents.audit import Break
 from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
-from sentinel.ports import DeadLetter, Pending, Standing
+from sentinel.ports import DeadLetter, Located, Pending, Standing
+from sentinel.remediation.approval import Provenance
+from sentinel.remediation.switch import Switch
 from sentinel.telemetry.events import Event
 from sentinel.telemetry.series import partition_of
 
@@ -74,6 +79,20 @@ class _Handle:
         """Whether the actor's loop turns."""
         return str(await self.call("ping", deadline_s=5.0))
 
+    async def end(self) -> bool:
+        """End the actor's process, hung or not; Ray starts it anew. False where there was none."""
+
+        def kill() -> bool:
+            try:
+                ray.kill(ray.get_actor(self._name, self._namespace), no_restart=False)
+            except ValueError:
+                return False
+            except RayError as error:
+                raise Unavailable(f"{self._name} cannot be ended: {type(error).__name__}") from None
+            return True
+
+        return await asyncio.to_thread(kill)
+
 
 class JournalHandle(_Handle):
     """The journal actor, as `actors.api.Journal` and `actors.api.Events`."""
@@ -121,6 +140,18 @@ class JournalHandle(_Handle):
         breaks: list[Break] = await self.call("audit", deadline_s=300.0)
         return breaks
 
+    async def records(self, after: int, limit: int) -> list[Located]:
+        records: list[Located] = await self.call("records", after, limit)
+        return records
+
+    async def kill_switch(self) -> Switch:
+        switch: Switch = await self.call("kill_switch")
+        return switch
+
+    async def turn_kill_switch(self, stopped: bool, principal: Principal, reason: str, at_ms: int) -> Switch:
+        switch: Switch = await self.call("turn_kill_switch", stopped, principal, reason, at_ms)
+        return switch
+
     async def receive(self, events: Sequence[Event], received_at_ms: int) -> list[bool]:
         new: list[bool] = await self.call("receive", tuple(events), received_at_ms)
         return new
@@ -143,9 +174,28 @@ class JournalHandle(_Handle):
         letters: list[DeadLetter] = await self.call("dead_letters", limit)
         return letters
 
+    async def add_silence(self, silence: Silence) -> Silence:
+        added: Silence = await self.call("add_silence", silence)
+        return added
+
+    async def end_silence(self, silence_id: str, at_ms: int, by: str) -> Silence:
+        ended: Silence = await self.call("end_silence", silence_id, at_ms, by)
+        return ended
+
+    async def silences(self) -> list[Silence]:
+        silences: list[Silence] = await self.call("silences")
+        return silences
+
+    async def silenced_counts(self) -> Mapping[str, int]:
+        counts: Mapping[str, int] = await self.call("silenced_counts")
+        return counts
+
     async def event_standing(self) -> Mapping[str, Standing]:
         standing: Mapping[str, Standing] = await self.call("event_standing")
         return standing
+
+    async def forget_events(self, placed_before_ms: int, dead_before_ms: int, limit: int) -> int:
+        return int(await self.call("forget_events", placed_before_ms, dead_before_ms, limit))
 
 
 class DetectorsHandle:
@@ -177,6 +227,18 @@ class DetectorsHandle:
             *(self._handles[actor].call("health", fingerprints) for actor, fingerprints in by_actor.items())
         )
         return [health for each in found for health in each]
+
+    async def explain(self, service: str, fingerprint: Fingerprint, from_ms: int, to_ms: int) -> Explained | None:
+        """Why the newest anomaly of a series that began in the span is one; None if its detector no longer knows."""
+        handle = self._handles[self.actor_of(partition_of(service, self._partitions))]
+        explained: Explained | None = await handle.call("explain", fingerprint, from_ms, to_ms)
+        return explained
+
+    async def seen(self) -> Seen:
+        found: list[Seen] = await asyncio.gather(*(handle.call("seen") for handle in self._handles))
+        return Seen(
+            frozenset().union(*(each.services for each in found)), frozenset().union(*(each.edges for each in found))
+        )
 
     async def configure(self, config: DetectorConfig) -> None:
         """Have every detection actor judge by `config`, and hold its share of the partitions as they are now."""
@@ -214,6 +276,21 @@ class CorrelationHandle(_Handle):
     async def submit(self, anomalies: Sequence[Anomaly]) -> None:
         await self.call("submit", tuple(anomalies))
 
+    async def not_duplicate(
+        self, incident_id: str, fingerprints: Sequence[str], principal: Principal, reason: str
+    ) -> str:
+        return str(await self.call("not_duplicate", incident_id, tuple(fingerprints), principal, reason))
+
+    async def same_as(self, incident_id: str, other_id: str, principal: Principal, reason: str) -> str:
+        return str(await self.call("same_as", incident_id, other_id, principal, reason))
+
+    async def call_graph(self) -> tuple[Sequence[Edge], Sequence[str]]:
+        edges, unseen = await self.call("call_graph")
+        return edges, unseen
+
+    async def rebuild_memory(self) -> int:
+        return int(await self.call("rebuild_memory", deadline_s=600.0))
+
     async def memory_state(self) -> str:
         """Empty if the memory of incidents works, else what is lost."""
         return str(await self.call("memory_state"))
@@ -232,19 +309,38 @@ class ApprovalHandle(_Handle):
         decision: Literal["approve", "reject"],
         principal: Principal,
         reason: str,
-        evidence: str,
+        came: Provenance,
     ) -> str:
-        return str(await self.call("decide", plan_id, digest, decision, principal, reason, evidence))
+        return str(await self.call("decide", plan_id, digest, decision, principal, reason, came))
+
+    async def narrow(
+        self, plan_id: str, digest: str, index: int, name: str, value: int, principal: Principal, came: Provenance
+    ) -> str:
+        return str(await self.call("narrow", plan_id, digest, index, name, value, principal, came))
 
     async def withdraw(
-        self, plan_id: str, digest: str, verb: Literal["cancel", "abort"], principal: Principal, reason: str
+        self,
+        plan_id: str,
+        digest: str,
+        verb: Literal["cancel", "abort"],
+        principal: Principal,
+        reason: str,
+        came: Provenance | None = None,
     ) -> str:
-        return str(await self.call("withdraw", plan_id, digest, verb, principal, reason))
+        return str(await self.call("withdraw", plan_id, digest, verb, principal, reason, came))
+
+    async def acknowledge(
+        self, incident_id: str, principal: Principal, reason: str, came: Provenance | None = None
+    ) -> str:
+        return str(await self.call("acknowledge", incident_id, principal, reason, came))
 
     async def close(
         self, incident_id: str, verb: Literal["resolve", "escalate"], principal: Principal, reason: str
     ) -> str:
         return str(await self.call("close", incident_id, verb, principal, reason))
+
+    async def offer(self, plan_id: str, audience: str) -> str:
+        return str(await self.call("offer", plan_id, audience))
 
 
 class ExecutionHandle(_Handle):
@@ -252,6 +348,11 @@ class ExecutionHandle(_Handle):
 
     def __init__(self, namespace: str) -> None:
         super().__init__(EXECUTION, namespace)
+
+
+def named(name: str, namespace: str) -> _Handle:
+    """The actor of that name, to be pinged and ended."""
+    return _Handle(name, namespace)
 
 
 def create(remote_class: Any, *args: object) -> None:

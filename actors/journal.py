@@ -1,20 +1,27 @@
 """The journal: the only hard state. Records facts, refuses illegal ones, answers views."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
+from sentinel import crash_points
 from sentinel.codec import entry_of, record_of
-from sentinel.errors import Conflict, Invalid, OutcomeUnknown, Overloaded, Unavailable
+from sentinel.correlation.silences import Silence
+from sentinel.errors import Conflict, Held, Invalid, OutcomeUnknown, Overloaded, Unavailable
 from sentinel.ids import IncidentId
 from sentinel.incidents.audit import GENESIS, Break, Record, verify
 from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.history import apply
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
-from sentinel.ports import DeadLetter, EventStore, JournalStore, Located, Pending, Standing
+from sentinel.ports import DeadLetter, EventStore, JournalStore, Located, Pending, SilenceStore, Standing
+from sentinel.remediation.budget import Guard
+from sentinel.remediation.ledger import Rules, guard_of
+from sentinel.remediation.switch import Switch, next_record, state_of
 from sentinel.telemetry.events import Event
 
 T = TypeVar("T")
@@ -39,9 +46,18 @@ class JournalActor:
     So every caller's loop may repeat itself, and two writers can never both win a sequence number.
     """
 
-    def __init__(self, store: JournalStore, events: EventStore | None = None) -> None:
+    def __init__(
+        self,
+        store: JournalStore,
+        events: EventStore | None = None,
+        rules: Rules | None = None,
+        silences: SilenceStore | None = None,
+    ) -> None:
+        """Without `rules` no limit is kept and no switch asked: for tests of other parts."""
         self._store = store
+        self._rules = rules
         self._events = events
+        self._silences = silences
         self._event_turn = asyncio.Lock()
         self._event_calls = 0
         self._incidents: dict[IncidentId, Incident] = {}
@@ -74,7 +90,8 @@ class JournalActor:
     ) -> Incident:
         """Record `facts` after entry `expected_seq` (0 for a new incident), all or none, and answer the incident.
 
-        Raises IllegalTransition for a fact its life forbids, Conflict if the incident has moved on,
+        Raises IllegalTransition for a fact its life forbids, Conflict if the incident has moved on, Held where a limit
+        or the kill switch stands in the way of what the facts are about to do,
         Unavailable if the store does not answer, OutcomeUnknown if it may or may not have been written.
         """
         async with self._writing:
@@ -95,10 +112,12 @@ class JournalActor:
                     raise Invalid(fact.kind, fact, "a fact that reads back as it was written")
                 records.append(record)
                 hash_ = record.hash
-            if incident is None:
+            if incident is None or not facts:
                 raise Conflict(f"incident {incident_id}: no facts were given")
+            guard = guard_of(incident, facts, self._rules, at_ms) if self._rules else None
+            crash_points.reached(f"before {facts[0].kind}")
             try:
-                position = await asyncio.to_thread(self._store.append, records)
+                position = await asyncio.to_thread(self._guarded_append, records, guard)
             except (Conflict, OutcomeUnknown):
                 # Another journal wrote to the same database, or nobody knows whether this was written:
                 # what the store has is the truth, so take it in.
@@ -110,11 +129,48 @@ class JournalActor:
             else:
                 # Entries of another journal may lie between: to step over them would be never to see them.
                 await self._catch_up()
+        crash_points.reached(f"after {facts[0].kind}")
         for fact in facts:
             log.info("recorded", incident_id=incident_id, fact=fact.kind, plan_id=getattr(fact, "plan_id", None))
         async with self._grown:
             self._grown.notify_all()
         return incident
+
+    def _guarded_append(self, records: Sequence[Record], guard: Guard | None) -> int:
+        if guard and (guard.claim or guard.intent) and (why := self._stopped_by_file()):
+            raise Held(f"the kill switch is on: {why}")
+        return self._store.append(records, guard)
+
+    def _stopped_by_file(self) -> str:
+        """Why the file that stops everything does so; one that cannot be looked for stops as well."""
+        path = self._rules.stop_file if self._rules else ""
+        if not path:
+            return ""
+        try:
+            Path(path).lstat()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            return f"the file {path} cannot be looked for ({error.strerror})"
+        return f"the file {path} is there"
+
+    async def kill_switch(self) -> Switch:
+        """Whether nothing may be sent, and who said so last. The file that stops everything wins."""
+        turns = await asyncio.to_thread(self._store.switched)
+        by_file = await asyncio.to_thread(self._stopped_by_file)
+        return Switch(stopped=True, reason=by_file) if by_file else state_of(turns[-1] if turns else None)
+
+    async def turn_kill_switch(self, stopped: bool, principal: Principal, reason: str, at_ms: int) -> Switch:
+        """Stop or resume, and answer what then holds. What returned is on disk; no later intent misses it.
+
+        Raises Conflict where another turn came first, else as `append` does.
+        """
+        async with self._writing:
+            turns = await asyncio.to_thread(self._store.switched)
+            record = next_record(turns, stopped, principal, reason, at_ms)
+            await asyncio.to_thread(self._store.switch, record)
+        log.warning("kill switch", stopped=stopped, principal=principal.id, reason=reason)
+        return await self.kill_switch()
 
     async def incident(self, incident_id: IncidentId) -> Incident | None:
         """One incident as it now is, or None."""
@@ -171,10 +227,41 @@ class JournalActor:
         """Where the audit chain of any incident does not hold; empty if all do."""
 
         def check() -> list[Break]:
-            breaks = (verify(self._store.read(incident_id)) for incident_id in self._store.incident_ids())
+            breaks = [verify(self._store.read(incident_id)) for incident_id in self._store.incident_ids()]
+            breaks.append(verify(self._store.switched()))
             return [broken for broken in breaks if broken]
 
         return await asyncio.to_thread(check)
+
+    async def records(self, after: int, limit: int) -> list[Located]:
+        """Up to `limit` records as they lie in the store, every incident's, after a position."""
+        return await asyncio.to_thread(self._store.read_after, after, limit)
+
+    async def add_silence(self, silence: Silence) -> Silence:
+        """Keep a silence. What returned is on disk; adding it again is harmless."""
+        await asyncio.to_thread(self._silence_store.add, silence)
+        log.info("silence added", silence=silence.id, author=silence.author, ends_at_ms=silence.ends_at_ms)
+        return silence
+
+    async def end_silence(self, silence_id: str, at_ms: int, by: str) -> Silence:
+        """End a silence before its time. Raises NotFound, or Conflict if it is over."""
+        ended = await asyncio.to_thread(self._silence_store.end, silence_id, at_ms, by)
+        log.info("silence ended", silence=silence_id, by=by)
+        return ended
+
+    async def silences(self) -> list[Silence]:
+        """Silences that hold, will hold and are over, the newest first."""
+        return await asyncio.to_thread(self._silence_store.silences)
+
+    async def silenced_counts(self) -> Mapping[str, int]:
+        """How many incidents each silence has kept from people, by its id."""
+        return Counter(each.silenced_by for each in self._incidents.values() if each.silenced_by)
+
+    @property
+    def _silence_store(self) -> SilenceStore:
+        if self._silences is None:
+            raise Unavailable("this journal keeps no silences")
+        return self._silences
 
     async def receive(self, events: Sequence[Event], received_at_ms: int) -> list[bool]:
         """Keep outside events, all or none, and answer for each whether it was new. What returned is on disk.
@@ -206,6 +293,10 @@ class JournalActor:
     async def event_standing(self) -> Mapping[str, Standing]:
         """How many events of each source wait, are placed, and are dead letters."""
         return await self._ask_events(lambda store: store.standing())
+
+    async def forget_events(self, placed_before_ms: int, dead_before_ms: int, limit: int) -> int:
+        """Delete up to `limit` events that were settled so long ago; how many."""
+        return await self._ask_events(lambda store: store.forget(placed_before_ms, dead_before_ms, limit))
 
     async def _ask_events(self, ask: Callable[[EventStore], T]) -> T:
         """One call at a time: a storm of events must not take the threads that record facts."""

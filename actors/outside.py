@@ -1,6 +1,7 @@
 """Outside events: gives what other systems reported its place in the incidents, and only then forgets it."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -15,8 +16,18 @@ from sentinel.incidents.nouns import SENTINEL, Alert, Incident, IncidentState
 
 _PAGE = 500
 _EVERY_S = 0.5
+_DAY_MS = 86_400_000
+_FORGET_EVERY_MS = 60_000
 _REMEMBERED = 50  # resolved incidents of a service that are asked whether they tell of an alert
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long events are kept after they were settled: those that were placed, and dead letters."""
+
+    placed_ms: int = 30 * _DAY_MS
+    dead_ms: int = 90 * _DAY_MS
 
 
 class WaitingRoom(Protocol):
@@ -35,11 +46,21 @@ class OutsideEvents:
     it. So a crash at any point repeats work, and neither loses an event nor counts it twice.
     """
 
-    def __init__(self, *, journal: Journal, events: Events, room: WaitingRoom, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        events: Events,
+        room: WaitingRoom,
+        clock: Clock,
+        retention: Retention = Retention(),
+    ) -> None:
         self._journal = journal
         self._events = events
         self._room = room
         self._clock = clock
+        self._retention = retention
+        self._forget_ms = 0
         self._taken: set[int] = set()
 
     async def run(self) -> None:
@@ -47,6 +68,7 @@ class OutsideEvents:
         while True:
             try:
                 await self.look()
+                await self.forget()
             except SentinelError as error:
                 log.warning("outside events wait", error=str(error))
             await self._clock.sleep(_EVERY_S)
@@ -86,6 +108,18 @@ class OutsideEvents:
         if done:
             await self._events.settle_events(done, self._clock.now_ms())
             self._taken.difference_update(done)
+
+    async def forget(self) -> None:
+        """Now and then delete a few events that were settled longer ago than they are kept."""
+        now_ms = self._clock.now_ms()
+        if now_ms < self._forget_ms:
+            return
+        placed, dead = now_ms - self._retention.placed_ms, now_ms - self._retention.dead_ms
+        gone = await self._events.forget_events(placed, dead, _PAGE)
+        # A full page tells of more; what records facts has its turn in between.
+        self._forget_ms = now_ms if gone == _PAGE else now_ms + _FORGET_EVERY_MS
+        if gone:
+            log.info("old events deleted", events=gone)
 
     def _only_information(self, position: int, alert: Alert) -> bool:
         """Whether the alert was grouped and, being harmless, opened nothing: then no fact will ever name it."""

@@ -1,29 +1,35 @@
 """What correlation remembers of incidents, and recalls when one opens."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
+from actors.api import Journal
+from sentinel.clock import Clock
 from sentinel.correlation import recall
-from sentinel.correlation.signature import signature
-from sentinel.errors import Unavailable
+from sentinel.correlation.scope import Scope, scope_of
+from sentinel.correlation.signature import Vectors, vectors_of
+from sentinel.errors import SentinelError, Unavailable
 from sentinel.ids import IncidentId
-from sentinel.incidents.nouns import Incident, Similar
+from sentinel.incidents.nouns import Incident, IncidentState, Similar
 from sentinel.ports import IncidentMemory, Memory
 
-Vector = NDArray[np.float32]
+_PAGE = 500
+_RETRY_S = 5.0
+_WITHIN_S = 5.0
+_LOOKED_AT = 50  # behind incidents named at a time; more are caught up with in batches by `reconcile`
 log = structlog.get_logger(__name__)
 
 
 class Recollection:
     """Soft state: which resolved incidents are not in memory yet. The journal has them all, so none is lost."""
 
-    def __init__(self, memory: IncidentMemory, limit: int) -> None:
+    def __init__(self, memory: IncidentMemory, limit: int, journal: Journal, clock: Clock) -> None:
         self._memory = memory
         self._limit = limit
+        self._journal = journal
+        self._clock = clock
         self._to_remember: dict[IncidentId, None] = {}
         self._remembered: dict[IncidentId, int] = {}
 
@@ -33,20 +39,21 @@ class Recollection:
         return self._memory.note
 
     def behind(self) -> tuple[IncidentId, ...]:
-        """Resolved incidents that memory may not have."""
-        return tuple(self._to_remember)
+        """Resolved incidents that memory may not have, the first of them."""
+        return tuple(self._to_remember)[:_LOOKED_AT]
 
-    def look_at(self, incident_ids: Iterable[IncidentId]) -> None:
-        """Have these remembered, for a predecessor may have ended before it could."""
-        self._to_remember.update(dict.fromkeys(incident_ids))
-
-    async def similar(self, vector: Vector) -> tuple[tuple[Similar, ...], str]:
+    async def similar(self, vectors: Vectors, scope: Scope) -> tuple[tuple[Similar, ...], str]:
         """The like from memory, and a note where memory is off or away: an incident is opened all the same."""
         if not self._limit:
             return (), ""
         try:
             # More than are shown, since some of them are not alike enough.
-            recalled = await asyncio.to_thread(self._memory.similar, vector, self._limit * 3)
+            async with asyncio.timeout(_WITHIN_S):
+                recalled = await asyncio.to_thread(self._memory.similar, vectors, self._limit * 3, scope)
+        except TimeoutError:
+            # As while a large directory is opened: an incident does not wait for its history.
+            log.warning("no recall", error=f"memory did not answer within {_WITHIN_S:g} s")
+            return (), f"no history: memory did not answer within {_WITHIN_S:g} s"
         except Unavailable as error:
             log.warning("no recall", error=str(error))
             return (), f"no history: {error}"
@@ -60,6 +67,8 @@ class Recollection:
                 runbook=each.memory.runbook,
                 fixed_by=each.memory.fixed_by,
                 recovery_ms=each.memory.recovery_ms,
+                why=each.why,
+                rejected=each.memory.rejected,
             )
             for each in recalled
         )
@@ -69,25 +78,75 @@ class Recollection:
         """Keep a resolved incident. Raises Unavailable if memory is away; the incident then stays in `behind`."""
         if self._remembered.get(incident.id) != incident.seq:
             self._to_remember[incident.id] = None
-            outcome = recall.outcome_of(incident)
-            memory = Memory(
-                incident_id=incident.id,
-                vector=signature_of(incident),
-                title=incident.title,
-                services=incident.services,
-                opened_at_ms=incident.opened_at_ms,
-                outcome=outcome.outcome,
-                runbook=outcome.runbook,
-                fixed_by=outcome.fixed_by,
-                recovery_ms=outcome.recovery_ms,
-            )
-            await asyncio.to_thread(self._memory.remember, memory)
+            memory = memory_of(incident)
+            await asyncio.to_thread(self._memory.remember, [memory])
             self._remembered[incident.id] = incident.seq
-            log.info("remembered", incident_id=incident.id, outcome=outcome.outcome)
+            log.info("remembered", incident_id=incident.id, outcome=memory.outcome)
         self._to_remember.pop(incident.id, None)
 
+    async def keep_level(self) -> None:
+        """`reconcile` as soon as memory answers."""
+        while True:
+            try:
+                await self.reconcile()
+                return
+            except SentinelError as error:
+                log.warning("memory waits", error=str(error))
+                await self._clock.sleep(_RETRY_S)
 
-def signature_of(incident: Incident) -> Vector:
-    """The signature of an incident as it now is."""
-    root = incident.suspects[0].service if incident.suspects else incident.services[0]
-    return signature(incident.alerts, root)
+    async def reconcile(self) -> int:
+        """Bring memory level with the journal's resolved incidents, and answer how many it lacked or had otherwise.
+
+        So a crash between the journal and memory is mended, and a memory that was made anew is filled. Raises
+        Unavailable where memory is away; doing it again goes on from there.
+        """
+        held = await asyncio.to_thread(self._memory.held)
+        written = 0
+        async for page in resolved(self._journal):
+            missing = [incident for incident in page if held.get(incident.id) != incident.seq]
+            if missing:
+                memories = await asyncio.to_thread(_memories_of, missing)
+                await asyncio.to_thread(self._memory.remember, memories)
+                written += len(missing)
+            self._remembered.update((incident.id, incident.seq) for incident in page)
+        if written:
+            log.info("memory reconciled", written=written)
+        return written
+
+    async def rebuild(self) -> int:
+        """Forget everything and fill memory from the journal; answers how many incidents it then holds."""
+        await asyncio.to_thread(self._memory.start_over)
+        self._remembered.clear()
+        return await self.reconcile()
+
+
+async def resolved(journal: Journal) -> AsyncIterator[list[Incident]]:
+    """Every resolved incident of the journal, the newest first, in pages."""
+    before: IncidentId | None = None
+    while page := await journal.incidents(IncidentState.RESOLVED, limit=_PAGE, before=before):
+        yield page
+        before = page[-1].id
+
+
+def memory_of(incident: Incident) -> Memory:
+    """What is remembered of an incident as it now is."""
+    outcome = recall.outcome_of(incident)
+    return Memory(
+        incident_id=incident.id,
+        vectors=vectors_of(incident),
+        title=incident.title,
+        services=incident.services,
+        opened_at_ms=incident.opened_at_ms,
+        last_seen_ms=incident.last_seen_ms,
+        outcome=outcome.outcome,
+        runbook=outcome.runbook,
+        fixed_by=outcome.fixed_by,
+        recovery_ms=outcome.recovery_ms,
+        rejected=outcome.rejected,
+        scope=scope_of(incident.alerts),
+        seq=incident.seq,
+    )
+
+
+def _memories_of(incidents: Iterable[Incident]) -> list[Memory]:
+    return [memory_of(incident) for incident in incidents]

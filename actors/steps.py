@@ -1,18 +1,18 @@
-"""One step on the cloud: the call, and the wait for its effect. Records nothing; its caller does."""
+"""One step on the cloud: a look, the call, and the wait for its effect. Records nothing; its caller does."""
 
 import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sentinel import crash_points
 from sentinel.clock import Clock
 from sentinel.errors import Forbidden, Invalid, OutcomeUnknown, Unavailable
 from sentinel.ids import StepKey
 from sentinel.incidents.nouns import Step
-from sentinel.ports import Cloud
+from sentinel.ports import Cloud, Observed
 from sentinel.remediation.actions import Values, action_named
 
 SELF_FENCE_S = 30.0
-_SEND_TRIES = 4
 
 
 class Ending(StrEnum):
@@ -21,11 +21,12 @@ class Ending(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     UNKNOWN = "unknown"
+    NOT_SENT = "not_sent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """An ending with what is known of it, for people. `sent`: AWS took the call, whatever came of it."""
+    """An ending with what is known of it, for people. `sent`: the call was taken, whatever came of it."""
 
     ending: Ending
     detail: str
@@ -35,46 +36,62 @@ class Outcome:
 class StepRunner:
     """Makes calls one attempt at a time and watches the resource until the effect is there, or time is up."""
 
-    def __init__(self, cloud: Cloud, clock: Clock, *, effect_within_s: float, poll_s: float) -> None:
+    def __init__(
+        self, cloud: Cloud, clock: Clock, *, effect_within_s: float, poll_s: float, send_within_s: float = SELF_FENCE_S
+    ) -> None:
         self._cloud = cloud
         self._clock = clock
         self._effect_within_s = effect_within_s
         self._poll_s = poll_s
+        self.send_within_s = send_within_s
 
-    async def observe(self, step: Step) -> Values:
-        """The target as it is. Reads may be repeated, so an unreachable AWS is waited for, up to the ceiling."""
+    async def look(self, step: Step) -> Observed:
+        """The target as it is, with its tags. Reads may be repeated: an unreachable cloud is waited for, a while."""
         deadline = self._clock.monotonic() + self._effect_within_s
         while True:
+            crash_points.reached("before observe")
             try:
-                return (await asyncio.to_thread(self._cloud.observe, step)).values
+                seen = await asyncio.to_thread(self._cloud.observe, step)
             except Unavailable:
                 if self._clock.monotonic() >= deadline:
                     raise
                 await self._clock.sleep(self._poll_s)
+            else:
+                crash_points.reached("after observe")
+                return seen
+
+    async def observe(self, step: Step) -> Values:
+        """The target as it is."""
+        return (await self.look(step)).values
+
+    async def rehearse(self, step: Step) -> str:
+        """What would be sent, in a line."""
+        crash_points.reached("before rehearse")
+        said = await asyncio.to_thread(self._cloud.rehearse, step)
+        crash_points.reached("after rehearse")
+        return said
 
     async def send(self, step: Step, key: StepKey, previous: Values, intent_at: float) -> Outcome:
-        """Make the call and wait for its effect.
+        """Make the call, once, and wait for its effect.
 
         `intent_at` is the monotonic time at which the intent was about to be recorded. A runner that slept past
-        the self-fence must not send: another may have taken over meanwhile. A call that AWS surely did not take
-        (throttled, no connection) is tried again inside the fence. UNKNOWN means that it may have taken it.
+        the self-fence must not send: another may have taken over meanwhile, which only a fresh intent can tell.
+        NOT_SENT means that the cloud surely did not take it (throttled, no connection, not sent at all), UNKNOWN that
+        it may have taken it.
         """
-        for attempt in range(_SEND_TRIES):
-            if self._clock.monotonic() - intent_at > SELF_FENCE_S:
-                return Outcome(ending=Ending.FAILED, detail="not sent: too long after the intent was recorded")
-            try:
-                said = await asyncio.to_thread(self._cloud.send, step, key)
-            except Unavailable as error:
-                if attempt + 1 == _SEND_TRIES:
-                    return Outcome(ending=Ending.FAILED, detail=f"not sent: {error}")
-                await self._clock.sleep(2.0**attempt)
-            except (Forbidden, Invalid) as error:
-                return Outcome(ending=Ending.FAILED, detail=f"refused: {error}")
-            except OutcomeUnknown as error:
-                return Outcome(ending=Ending.UNKNOWN, detail=str(error))
-            else:
-                return await self.await_effect(step, previous, said)
-        raise AssertionError("the last attempt answers")
+        crash_points.reached("before send")
+        if self._clock.monotonic() - intent_at > self.send_within_s:
+            return Outcome(ending=Ending.NOT_SENT, detail="not sent: too long after the intent was recorded")
+        try:
+            said = await asyncio.to_thread(self._cloud.send, step, key)
+        except Unavailable as error:
+            return Outcome(ending=Ending.NOT_SENT, detail=f"not sent: {error}")
+        except (Forbidden, Invalid) as error:
+            return Outcome(ending=Ending.FAILED, detail=f"refused: {error}")
+        except OutcomeUnknown as error:
+            return Outcome(ending=Ending.UNKNOWN, detail=str(error))
+        crash_points.reached("after send")
+        return await self.await_effect(step, previous, said)
 
     async def await_effect(self, step: Step, previous: Values, said: str) -> Outcome:
         """Watch the resource until the effect of `step` is there."""

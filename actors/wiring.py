@@ -5,8 +5,7 @@ made inside the process of the actor that owns it, so connections and engines ne
 """
 
 import asyncio
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -16,39 +15,33 @@ from actors import handles
 from actors.alarms import AlarmPoller, Alarms
 from actors.api import Events
 from actors.approval import ApprovalActor
-from actors.cards import Cards
-from actors.correlation import CorrelationActor, CorrelationPolicy
+from actors.correlation import CorrelationActor
 from actors.detection import DetectionActor
 from actors.execution import ExecutionActor
 from actors.following import keep_running
 from actors.journal import JournalActor
 from actors.opening import OpenedWhenNeeded
-from actors.outside import OutsideEvents
+from actors.outside import OutsideEvents, Retention
 from actors.shelves import Share, within_reach
-from actors.steps import StepRunner
+from actors.watchdog import Watchdog
+from actors.wiring_approval import approval_actor
+from actors.wiring_execution import DOUBLES_CREDENTIALS, cloud, execution_actor, limits, rules
 from sentinel import logs
-from sentinel.adapters.aws import AwsCloud, StaticCredentials
 from sentinel.adapters.checkpoints import FileCheckpoints
 from sentinel.adapters.qdrant import open_memory
 from sentinel.adapters.s3_checkpoints import S3Checkpoints
-from sentinel.adapters.slack import SlackMessenger
-from sentinel.adapters.slack_card import card
-from sentinel.adapters.slack_signature import verify
 from sentinel.adapters.sns import SnsTopics
 from sentinel.adapters.sql_events import SqlEventStore
 from sentinel.adapters.sql_journal import SqlJournalStore
+from sentinel.adapters.sql_silences import SqlSilenceStore
 from sentinel.adapters.sqs import SqsQueue
-from sentinel.adapters.unconnected import UnconnectedCloud
 from sentinel.clock import Clock, SystemClock
 from sentinel.correlation.topology import topology_of
+from sentinel.detection.curves import Explained
 from sentinel.errors import SentinelError, Unavailable
-from sentinel.ports import Checkpoints, Cloud
-from sentinel.remediation.approval import ApprovalPolicy
-from sentinel.remediation.planner import PlanPolicy
-from sentinel.remediation.safety import Limits
+from sentinel.ports import Checkpoints
 from sentinel.settings import Settings
 
-_DOUBLES_CREDENTIALS = StaticCredentials(access_key_id="sandbox", secret_access_key="sandbox")  # noqa: S106 no secret
 _CHECKPOINTS_WITHIN_S = 30.0
 log = structlog.get_logger(__name__)
 
@@ -62,7 +55,7 @@ class Journal(JournalActor):
         while True:
             try:
                 store = SqlJournalStore(settings.store.url)
-                super().__init__(store, SqlEventStore(store.database))
+                super().__init__(store, SqlEventStore(store.database), rules(settings), SqlSilenceStore(store.database))
                 return
             except Unavailable as error:
                 # An actor whose constructor raises never comes back; a database that is away does.
@@ -83,6 +76,7 @@ class Detection(DetectionActor):
             correlation=handles.CorrelationHandle(settings.ray.namespace),
             checkpoints=kept,
             checkpoint_every_s=detection.checkpoint_every_s,
+            curve_bytes=detection.curve_bytes,
             clock=clock,
             share=Share(index, detection.actors, detection.partitions),
         )
@@ -99,21 +93,15 @@ class Correlation(CorrelationActor):
         super().__init__(
             journal=journal,
             events=journal,
+            silences=journal,
             detectors=detectors(settings),
             memory=OpenedWhenNeeded(lambda: open_memory(settings.qdrant)),
             topology=topology_of(correlation.topology),
-            policy=CorrelationPolicy(
-                group_wait_s=correlation.group_wait_s,
-                group_window_s=correlation.group_window_s,
-                resolve_after_s=correlation.resolve_after_s,
-                dedup_window_s=correlation.dedup_window_s,
-                dedup_similarity=correlation.dedup_similarity,
-                recall_limit=correlation.recall_limit,
-            ),
+            policy=correlation.policy,
             clock=clock,
         )
         self._running = keep_running(self.run, "correlation", clock)
-        outside = OutsideEvents(journal=journal, events=journal, room=self, clock=clock)
+        outside = OutsideEvents(journal=journal, events=journal, room=self, clock=clock, retention=retention(settings))
         self._looking = keep_running(outside.run, "outside events", clock)
         queue = alarm_queue(settings)
         if queue:
@@ -128,22 +116,13 @@ class Approval(ApprovalActor):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         logs.set_up()
         clock, journal = SystemClock(), handles.JournalHandle(settings.ray.namespace)
-        messenger = slack_messenger(settings)
-        public_url = settings.api.public_url
-
-        super().__init__(
+        approval_actor(
+            self,
+            settings,
             journal=journal,
-            cards=Cards(journal, messenger, lambda incident: card(incident, public_url=public_url), clock)
-            if messenger
-            else None,
-            runbooks=[entry.runbook for entry in settings.runbooks],
+            cloud=cloud(settings),
+            credentials=DOUBLES_CREDENTIALS if settings.executor.backend == "sandbox" else None,
             limits=limits(settings),
-            plan_policy=PlanPolicy(
-                approvals_required=settings.approval.required,
-                expires_after_ms=round(settings.approval.expires_after_s * 1000),
-                dry_run=settings.executor.dry_run,
-            ),
-            approval_policy=ApprovalPolicy(approvers=frozenset(settings.approval.approvers)),
             clock=clock,
         )
         self._running = keep_running(self.run, "approval", clock)
@@ -154,17 +133,13 @@ class Execution(ExecutionActor):
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         logs.set_up()
-        clock, executor = SystemClock(), settings.executor
-        super().__init__(
+        clock = SystemClock()
+        execution_actor(
+            self,
+            settings,
             journal=handles.JournalHandle(settings.ray.namespace),
             detectors=detectors(settings),
-            runner=StepRunner(cloud(settings), clock, effect_within_s=executor.call_timeout_s, poll_s=executor.poll_s),
-            limits=limits(settings),
             clock=clock,
-            # Names this process and no other: a plan owned by another name is one to take over.
-            owner=f"{ray.get_runtime_context().get_node_id()[:8]}-{os.getpid()}-{clock.now_ms()}",
-            start_within_ms=round(settings.approval.start_within_s * 1000),
-            poll_s=executor.poll_s,
         )
         self._running = keep_running(self.run, "execution", clock)
 
@@ -201,6 +176,14 @@ def start_actors(settings: Settings) -> None:
     for index in range(settings.detection.actors):
         name = handles.detection_name(index)
         _ensure(Detection, name, settings, index, pending=settings.detection.max_pending_calls)
+
+
+def watchdog(settings: Settings, clock: Clock) -> Watchdog:
+    """What ends actors that stand still. It runs in each replica of the door, which Serve itself looks after."""
+    names = [handles.JOURNAL, handles.CORRELATION, handles.APPROVAL, handles.EXECUTION]
+    names += [handles.detection_name(index) for index in range(settings.detection.actors)]
+    each = {name: handles.named(name, settings.ray.namespace) for name in names}
+    return Watchdog({name: (handle.ping, handle.end) for name, handle in each.items()}, clock)
 
 
 def check_files(settings: Settings) -> None:
@@ -265,30 +248,6 @@ def checkpoints(settings: Settings) -> Checkpoints:
     return FileCheckpoints(detection.checkpoint_path)
 
 
-def slack_messenger(settings: Settings) -> SlackMessenger | None:
-    """Slack, or None where it is not set up."""
-    slack = settings.slack
-    if not slack.active:
-        return None
-    return SlackMessenger(
-        channel=slack.channel,
-        token=slack.bot_token.get_secret_value() if slack.bot_token else "",
-        webhook_url=slack.webhook_url.get_secret_value() if slack.webhook_url else "",
-        api_url=slack.api_url,
-    )
-
-
-def slack_verifier(settings: Settings) -> Callable[[Mapping[str, str], bytes, int], None]:
-    """Checks that a request comes from Slack: headers in lower case, raw body, now. Raises Unauthenticated."""
-    secret = settings.slack.signing_secret
-    secrets = (secret.get_secret_value(),) if secret else ()
-
-    def check(headers: Mapping[str, str], body: bytes, now_ms: int) -> None:
-        verify(headers, body, secrets, now_ms)
-
-    return check
-
-
 def alarms(settings: Settings, events: Events, clock: Clock) -> Alarms:
     """What takes the messages of the topics in `sns.topic_arns`."""
     topics = SnsTopics(settings.sns.topic_arns, endpoint_url=settings.executor.aws_endpoint_url)
@@ -302,29 +261,18 @@ def alarm_queue(settings: Settings) -> SqsQueue | None:
         return None
     # Reading alarms is no effect: the sandbox may, unless its AWS is a double, which never sees real credentials.
     at_double = executor.backend == "sandbox" and executor.aws_endpoint_url
-    credentials = _DOUBLES_CREDENTIALS if at_double else None
+    credentials = DOUBLES_CREDENTIALS if at_double else None
     return SqsQueue(url, executor.aws_region, endpoint_url=executor.aws_endpoint_url, credentials=credentials)
 
 
-def limits(settings: Settings) -> Limits:
-    """What may be touched, and by how much."""
-    executor = settings.executor
-    return Limits(
-        ec2_instances=frozenset(executor.aws_ec2_instance_whitelist),
-        ecs_clusters=frozenset(executor.aws_ecs_cluster_whitelist),
-        max_desired_count=executor.max_desired_count,
-        max_scale_step=executor.max_scale_step,
-    )
+def curve_png(explained: Explained) -> bytes:
+    """The curve of an anomaly as a picture. Slow; the drawing library is loaded by the first that asks for one."""
+    from sentinel.adapters.curve_png import draw  # noqa: PLC0415 Matplotlib takes half a second and 40 MB
+
+    return draw(explained)
 
 
-def cloud(settings: Settings) -> Cloud:
-    """AWS; or the sandbox's double of it, which never sees real credentials."""
-    executor = settings.executor
-    if executor.backend == "sandbox" and not executor.aws_endpoint_url:
-        return UnconnectedCloud()
-    return AwsCloud(
-        region=executor.aws_region,
-        endpoint_url=executor.aws_endpoint_url,
-        call_timeout_s=executor.call_timeout_s,
-        credentials=_DOUBLES_CREDENTIALS if executor.backend == "sandbox" else None,
-    )
+def retention(settings: Settings) -> Retention:
+    """How long outside events are kept."""
+    day_ms, store = 86_400_000, settings.store
+    return Retention(round(store.keep_events_days * day_ms), round(store.keep_dead_letters_days * day_ms))

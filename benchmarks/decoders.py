@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import report
 from sentinel.telemetry.decoded import Decoded
 from sentinel.telemetry.interning import Interner
-from sentinel.telemetry.json_samples import decode_json
+from sentinel.telemetry.json_samples import JsonDecoder
 from sentinel.telemetry.otlp import JSON, PROTOBUF, OtlpDecoder
 from sentinel.telemetry.rates import RateKeeper
 from sentinel.telemetry.remote_write import RemoteWriteDecoder
@@ -92,13 +92,13 @@ def labels_of(number: int) -> list[Label]:
     ]
 
 
-def v1_body(at_ms: int, values: Sequence[float]) -> bytes:
+def v1_body(at_ms: int, values: Sequence[float], begins_anywhere: bool = False) -> bytes:
     request = V1["Request"]()
-    for number, value in enumerate(values):
+    for number in np.roll(np.arange(len(values)), at_ms // 1000 if begins_anywhere else 0).tolist():
         series = request.timeseries.add()
         for name, label in labels_of(number):
             series.labels.add(name=name, value=label)
-        series.samples.add(value=value, timestamp=at_ms)
+        series.samples.add(value=values[number], timestamp=at_ms)
     return bytes(request.SerializeToString())
 
 
@@ -242,11 +242,17 @@ def main() -> None:
     noise = np.random.default_rng(7)
     ticks = [(NOW_MS + 15_000 * tick, noise.uniform(1, 100, SERIES).tolist()) for tick in range(BODIES)]
     v1, v2, otlp = RemoteWriteDecoder(), RemoteWriteV2Decoder(), OtlpDecoder()
-    json_metrics = "application/x-ndjson"
+    json_metrics, ours_json = "application/x-ndjson", JsonDecoder()
     made: list[
         tuple[str, Callable[[int, list[float]], bytes], Callable[[bytes], Any], Callable[[bytes], Iterator[object]]]
     ] = [
         ("remote-write 1.0", v1_body, v1.decode, visit_v1),
+        (
+            "remote-write 1.0, begun elsewhere each time",
+            partial(v1_body, begins_anywhere=True),
+            RemoteWriteDecoder().decode,
+            visit_v1,
+        ),
         ("remote-write 2.0", v2_body, lambda body: v2.decode(body).decoded, visit_v2),
         (
             "OTLP protobuf, gauges",
@@ -261,7 +267,7 @@ def main() -> None:
             visit_otlp,
         ),
         ("OTLP JSON, gauges", otlp_json, lambda body: otlp.decode(body, JSON).decoded, visit_otlp_json),
-        ("our NDJSON", ndjson_body, lambda body: decode_json(body, json_metrics), visit_ndjson),
+        ("our NDJSON", ndjson_body, lambda body: ours_json.decode(body, json_metrics), visit_ndjson),
     ]
     rows = []
     for name, body_of, decode, visit in made:

@@ -1,8 +1,9 @@
 """How much telemetry the door takes: remote-write into Sentinel, which scores it, beside Prometheus, which stores it.
 
-Real requests (2,000 samples of distinct series, 8 labels each, snappy) over HTTP from one sender process to each in
-turn, on the same machine in the same run. Reported: samples a second, and samples per CPU-second over all processes
-of the receiver (from /proc), for each number of series; then where Sentinel's time goes, stage by stage, in process.
+Real requests (2,000 samples of distinct series, 8 labels each) over HTTP by eight connections to each in turn, on the
+same machine in the same run. Reported: samples a second, senders running beside, and samples per CPU-second over all
+processes of the receiver (from /proc), by number of series and format; where Sentinel's time goes, by process over
+HTTP, and stage by stage in one process. HTTP and the transfer are what a process takes beyond its stages.
 
     python -m benchmarks.intake [--series 20000 200000] [--samples 2000000] [--repeat 3] [--prometheus PATH]
 """
@@ -19,13 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cramjam
-import numpy as np
-
+from benchmarks.intake_load import FORMATS, Load, make_load
 from benchmarks.report import machine, table, write
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.detector import Detector
@@ -35,106 +35,37 @@ from sentinel.telemetry.interning import Interner
 from sentinel.telemetry.remote_write import RemoteWriteDecoder
 from sentinel.telemetry.series import DEFAULT_SERVICE_LABELS
 
-REQUEST = 2000
-LABELS = ("instance", "pod", "namespace", "cluster", "region", "version", "service")
-CONNECTIONS = 4
+CONNECTIONS = 8
+PARTS = {"haproxy": "HAProxy", "ServeReplica": "door", "ray::Detection": "detection"}
+REST = "the rest"
 TICK = os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(frozen=True)
-class Load:
-    """Requests that are ready to be sent, in rounds of one sample a series."""
-
-    series: int
-    bodies: list[list[bytes]]
-
-    @property
-    def samples(self) -> int:
-        return sum(len(each) for each in self.bodies) * REQUEST
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def series_bytes(index: int) -> bytes:
-    """The labels of one series as remote-write 1.0 has them, sorted by name."""
-    values = {
-        "__name__": f"request_duration_mean_{index % 20}",
-        "cluster": "prod-eu-1",
-        "instance": f"10.{index // 65536 % 256}.{index // 256 % 256}.{index % 256}:9090",
-        "namespace": f"team-{index % 37}",
-        "pod": f"shop-{index % 50}-{index * 2654435761 % 2**32:08x}-{index % 977:05d}",
-        "region": "eu-central-1",
-        "service": f"shop-{index % 50}",
-        "version": f"1.{index % 7}.{index % 13}",
-    }
-    return b"".join(
-        _field(1, _field(1, name.encode()) + _field(2, value.encode())) for name, value in sorted(values.items())
-    )
-
-
-def make_load(series: int, rounds: int, start_ms: int) -> Load:
-    """`rounds` samples of each series, 15 s apart, in compressed requests of 2,000 distinct series."""
-    labels = [series_bytes(index) for index in range(series)]
-    generator = np.random.default_rng(7)
-    bodies: list[list[bytes]] = []
-    for each in range(rounds):
-        stamp = _varint(start_ms + each * 15_000)
-        values = generator.normal(100, 5, series)
-        requests = []
-        for first in range(0, series, REQUEST):
-            parts = []
-            for index in range(first, first + REQUEST):
-                sample = b"\x09" + values[index].tobytes() + b"\x10" + stamp
-                parts.append(_field(1, labels[index] + _field(2, sample)))
-            requests.append(bytes(cramjam.snappy.compress_raw(b"".join(parts))))
-        bodies.append(requests)
-    return Load(series, bodies)
-
-
-def _send(port: int, path: str, rounds: list[list[bytes]], lane: int, lanes: int, result: "multiprocessing.Queue[int]"):
-    """Send every `lanes`-th request of each round over one connection, with a sender's patience."""
+def _send(port: int, load: Load, rounds: list[list[bytes]], lane: int, result: "multiprocessing.Queue[int]") -> None:
+    """Send every CONNECTIONS-th request of each round over one connection, with a sender's patience."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    headers = {
-        "Content-Encoding": "snappy",
-        "Content-Type": "application/x-protobuf",
-        "X-Prometheus-Remote-Write-Version": "0.1.0",
-    }
     again = 0
     for requests in rounds:
-        for body in requests[lane::lanes]:
+        for body in requests[lane::CONNECTIONS]:
             while True:
-                connection.request("POST", path, body, headers)
+                connection.request("POST", load.path, body, load.headers)
                 answer = connection.getresponse()
                 text = answer.read()
-                if answer.status == 503:
+                if answer.status in (429, 503):
                     again += 1
                     time.sleep(0.05)
                     continue
-                if answer.status not in (200, 204):
-                    raise SystemExit(f"{path} answered {answer.status}: {text[:200]!r}")
+                if answer.status not in (200, 202, 204):
+                    raise SystemExit(f"{load.path} answered {answer.status}: {text[:200]!r}")
                 break
     result.put(again)
 
 
-def send(port: int, path: str, rounds: list[list[bytes]]) -> tuple[float, int]:
-    """Seconds to have all rounds taken over CONNECTIONS connections, and how often 503 was answered."""
+def send(port: int, load: Load, rounds: list[list[bytes]]) -> tuple[float, int]:
+    """Seconds to have these rounds taken over CONNECTIONS connections, and how often "try again" was answered."""
     context = multiprocessing.get_context("fork")
     result: multiprocessing.Queue[int] = context.Queue()
-    senders = [
-        context.Process(target=_send, args=(port, path, rounds, lane, CONNECTIONS, result))
-        for lane in range(CONNECTIONS)
-    ]
+    senders = [context.Process(target=_send, args=(port, load, rounds, lane, result)) for lane in range(CONNECTIONS)]
     begun = time.perf_counter()
     for sender in senders:
         sender.start()
@@ -144,31 +75,28 @@ def send(port: int, path: str, rounds: list[list[bytes]]) -> tuple[float, int]:
     return time.perf_counter() - begun, again
 
 
-def cpu_seconds(root: int, marker: str = "") -> float:
-    """CPU seconds of a process, all its descendants, and every process whose command line has `marker`."""
+def cpu_seconds(root: int, marker: str = "") -> Counter[str]:
+    """CPU seconds by part of a process, its descendants, and every process whose command line has `marker`."""
     parents: dict[int, int] = {}
     used: dict[int, float] = {}
-    marked: set[int] = set()
+    commands: dict[int, str] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            command = (entry / "cmdline").read_bytes().decode(errors="replace")
+            commands[int(entry.name)] = (entry / "cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        pid = int(entry.name)
-        parents[pid] = int(fields[1])
-        used[pid] = (int(fields[11]) + int(fields[12])) / TICK
-        if marker and marker in command:
-            marked.add(pid)
-    total = 0.0
+        parents[int(entry.name)] = int(fields[1])
+        used[int(entry.name)] = (int(fields[11]) + int(fields[12])) / TICK
+    total: Counter[str] = Counter()
     for pid, seconds in used.items():
         ancestor, seen = pid, 0
         while ancestor not in (0, 1, root) and seen < 50:
             ancestor, seen = parents.get(ancestor, 0), seen + 1
-        if ancestor == root or pid in marked:
-            total += seconds
+        if ancestor == root or (marker and marker in commands.get(pid, "")):
+            total[next((name for word, name in PARTS.items() if word in commands.get(pid, "")), REST)] += seconds
     return total
 
 
@@ -206,7 +134,7 @@ def running(command: list[str], folder: Path, port: int, ready: str, environ: di
 def sentinel(folder: Path) -> Iterator[tuple[int, int]]:
     port = free_port()
     environ = {"SENTINEL_API_PORT": str(port), "SENTINEL_DETECTION_MAX_SERIES": "1000000"}
-    environ |= {"SENTINEL_DETECTION_CHECKPOINT_EVERY_S": "60"}
+    environ |= {"SENTINEL_DETECTION_CHECKPOINT_EVERY_S": "60", "SENTINEL_API_MAX_NEW_SERIES_PER_MINUTE": "1000000"}
     command = [sys.executable, "-m", "sentinel", "up"]
     with running(command, folder, port, "/health/ready", environ) as pid:
         yield pid, port
@@ -222,17 +150,30 @@ def prometheus(binary: str, folder: Path) -> Iterator[tuple[int, int]]:
         yield pid, port
 
 
-def measure(pid: int, port: int, path: str, load: Load, marker: str = "") -> tuple[float, float, int]:
-    """Samples a second and per CPU-second of the rounds after the first, which introduces every series."""
-    send(port, path, load.bodies[:1])
-    samples = load.samples - load.series
+@dataclass(frozen=True)
+class Run:
+    """Of the rounds after the first two: the first introduces every series, the second is the first to repeat them."""
+
+    rate: float
+    cpu_ns: Mapping[str, float]  # CPU nanoseconds a sample, by part
+    again: int
+
+    @property
+    def per_cpu_s(self) -> float:
+        return 1e9 / sum(self.cpu_ns.values())
+
+
+def measure(pid: int, port: int, load: Load, marker: str = "") -> Run:
+    send(port, load, load.bodies[:2])
+    samples = load.samples - 2 * load.series
     before = cpu_seconds(pid, marker)
-    seconds, again = send(port, path, load.bodies[1:])
-    return samples / seconds, samples / (cpu_seconds(pid, marker) - before), again
+    seconds, again = send(port, load, load.bodies[2:])
+    spent = {name: used - before[name] for name, used in cpu_seconds(pid, marker).items()}
+    return Run(samples / seconds, {name: each / samples * 1e9 for name, each in spent.items()}, again)
 
 
 def stages(load: Load) -> list[tuple[str, str, str]]:
-    """Nanoseconds a sample of each stage in one process, over the rounds after the first."""
+    """Nanoseconds a sample of each stage in one process, over the rounds after the first two."""
     decoder, interner = RemoteWriteDecoder(1_000_000), Interner(DEFAULT_SERVICE_LABELS, 64, 1_000_000, 1)
     detector = Detector(DetectorConfig(max_series=1_000_000))
     spent: dict[str, float] = {}
@@ -244,7 +185,7 @@ def stages(load: Load) -> list[tuple[str, str, str]]:
         return answer
 
     for each, requests in enumerate(load.bodies):
-        if each == 1:
+        if each == 2:
             spent.clear()
         for body in requests:
             raw = timed("decompress", lambda body=body: decompress(body, "snappy", 1 << 26))
@@ -254,10 +195,22 @@ def stages(load: Load) -> list[tuple[str, str, str]]:
             batches = timed("unpack", lambda packed=packed: unpack_all(packed))
             for batch in batches:
                 timed("score and learn", lambda batch=batch: detector.observe(batch))
-    samples = load.samples - load.series
+    samples = load.samples - 2 * load.series
     total = sum(spent.values())
     rows = [(name, f"{seconds / samples * 1e9:.0f}", f"{seconds / total:.0%}") for name, seconds in spent.items()]
     return [*rows, ("together", f"{total / samples * 1e9:.0f}", "")]
+
+
+def sentinel_run(series: int, rounds: int, form: str) -> Run:
+    load = make_load(series, rounds, int(time.time() * 1000) - rounds * 15_000, form)
+    with tempfile.TemporaryDirectory() as folder, sentinel(Path(folder)) as (pid, port):
+        return measure(pid, port, load, f"-{port}/haproxy.cfg")
+
+
+def prometheus_run(binary: str, series: int, rounds: int) -> Run:
+    load = make_load(series, rounds, int(time.time() * 1000) - rounds * 15_000)
+    with tempfile.TemporaryDirectory() as folder, prometheus(binary, Path(folder)) as (pid, port):
+        return measure(pid, port, load)
 
 
 def main() -> None:
@@ -268,38 +221,37 @@ def main() -> None:
     parser.add_argument("--prometheus", default=shutil.which("prometheus") or "")
     parser.add_argument("--data", help="not used: this benchmark makes its own load")
     options = parser.parse_args()
-    rows = []
+    rows, parts = [], []
     for series in options.series:
-        rounds = max(2, options.samples // series + 1)
-        results: dict[str, list[tuple[float, float, int]]] = {"Sentinel": [], "Prometheus": []}
-        # Both in turn, several times: these machines are noisy, and a ratio of neighbours is not.
+        rounds = max(4, options.samples // series + 2)
+        runs: dict[tuple[str, str], list[Run]] = {}
+        # All in turn, several times: these machines are noisy, and a ratio of neighbours is not.
         for turn in range(options.repeat):
-            load = make_load(series, rounds, int(time.time() * 1000) - rounds * 15_000)
-            with tempfile.TemporaryDirectory() as folder, sentinel(Path(folder)) as (pid, port):
-                results["Sentinel"].append(measure(pid, port, "/api/v1/write", load, f"-{port}/haproxy.cfg"))
-            if options.prometheus:
-                with (
-                    tempfile.TemporaryDirectory() as folder,
-                    prometheus(options.prometheus, Path(folder)) as (pid, port),
-                ):
-                    results["Prometheus"].append(measure(pid, port, "/api/v1/write", load))
-            print(series, turn, {name: [tuple(map(int, each)) for each in got] for name, got in results.items()})
-        medians = {
-            name: [statistics.median(each[column] for each in got) for column in range(3)]
-            for name, got in results.items()
-            if got
-        }
-        theirs = medians.get("Prometheus")
-        for name, (rate, per_cpu, again) in medians.items():
-            ratio = f"{per_cpu / theirs[1]:.1f}" if theirs else "-"
-            rows.append((f"{series:,}", name, f"{rate:,.0f}", f"{per_cpu:,.0f}", ratio, f"{again:.0f}"))
-    text = table(("series", "receiver", "samples/s", "samples/CPU-s", "x Prometheus", "503s"), rows)
+            for form in FORMATS if series == options.series[0] else ("remote-write 1.0",):
+                # The slow formats need no two million samples.
+                few = rounds if form.startswith("remote-write") else max(4, rounds // 4)
+                runs.setdefault(("Sentinel", form), []).append(sentinel_run(series, few, form))
+                if options.prometheus and form == "remote-write 1.0":
+                    runs.setdefault(("Prometheus", form), []).append(prometheus_run(options.prometheus, series, rounds))
+            print(series, turn, {name: [int(run.per_cpu_s) for run in some] for name, some in runs.items()}, flush=True)
+        theirs = runs.get(("Prometheus", "remote-write 1.0"))
+        for (name, form), some in runs.items():
+            rate, per_cpu_s, again = (
+                statistics.median(getattr(run, what) for run in some) for what in ("rate", "per_cpu_s", "again")
+            )
+            ratio = f"{per_cpu_s / statistics.median(run.per_cpu_s for run in theirs):.1f}" if theirs else "-"
+            rows.append((f"{series:,}", name, form, f"{rate:,.0f}", f"{per_cpu_s:,.0f}", ratio, f"{again:.0f}"))
+            if name == "Sentinel":
+                spent = [statistics.median(run.cpu_ns.get(part, 0) for run in some) for part in (*PARTS.values(), REST)]
+                parts.append((f"{series:,}", form, *(f"{each:.0f}" for each in spent)))
+    text = table(("series", "receiver", "format", "samples/s", "samples/CPU-s", "x Prometheus", "try again"), rows)
     if not options.prometheus:
         text += "\n\nPrometheus is not installed here (Debian: apt-get install prometheus), so there is no ratio."
-    load = make_load(
-        options.series[0], max(2, options.samples // options.series[0] // 2), int(time.time() * 1000) - 10**8
-    )
-    text += "\n\n" + table(("stage, in one process", "ns a sample", "share"), stages(load))
+    text += "\n\nNanoseconds of CPU a sample by process of Sentinel:\n\n"
+    text += table(("series", "format", *PARTS.values(), REST), parts)
+    rounds = max(4, options.samples // options.series[0] // 4)
+    load = make_load(options.series[0], rounds, int(time.time() * 1000) - 10**8)
+    text += "\n\n" + table(("stage of remote-write 1.0, in one process", "ns a sample", "share"), stages(load))
     write("intake", __doc__ or "", f"{text}\n\n{machine()}")
 
 

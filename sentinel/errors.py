@@ -50,6 +50,12 @@ class Forbidden(SentinelError):
     """The principal may not do this, or the target is outside the allow-list."""
 
 
+class Held(Forbidden):
+    """A limit or the kill switch stands in the way now: nothing was recorded, and later it may pass."""
+
+    next_step = NextStep.RETRY
+
+
 class Unauthenticated(SentinelError):
     """The caller did not prove who it is."""
 

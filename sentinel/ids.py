@@ -61,3 +61,10 @@ def canonical(value: object) -> bytes:
 def content_digest(value: object) -> str:
     """SHA-256 in hex over the canonical JSON of `value`."""
     return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def client_token(key: StepKey) -> str:
+    """The step key in the form of a UUID, for APIs that take no other token: version 8 of RFC 9562, from SHA-256."""
+    digits = hashlib.sha256(key.encode()).hexdigest()
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"

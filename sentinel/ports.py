@@ -1,15 +1,16 @@
 """What the shell needs from the world, as Protocols. adapters/ keeps them, in_memory.py among others."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from sentinel.correlation.scope import ANYWHERE, Scope
+from sentinel.correlation.signature import Vectors
+from sentinel.correlation.silences import Silence
 from sentinel.ids import IncidentId, StepKey
 from sentinel.incidents.audit import Record
-from sentinel.incidents.nouns import Card, Scalar, Step
+from sentinel.incidents.nouns import Card, Scalar, Seen, Step
+from sentinel.remediation.budget import Guard
 from sentinel.telemetry.events import Event
 from sentinel.telemetry.sns import Envelope
 
@@ -28,8 +29,11 @@ class JournalStore(Protocol):
     Synchronous and safe from one thread at a time. An append that returned survives a crash.
     """
 
-    def append(self, records: Sequence[Record]) -> int:
+    def append(self, records: Sequence[Record], guard: Guard | None = None) -> int:
         """Write records of one incident, all or none, and answer the position of the last.
+
+        What `guard` adds is written in the same transaction, in which it is also checked against what is there: no two
+        appends, of whatever process, both take the last place. Raises Held where the guard refuses.
 
         Raises Conflict if any (incident, sequence) is taken or does not follow the last one stored;
         Unavailable if the store cannot be reached, is locked or is full (nothing was written);
@@ -47,6 +51,14 @@ class JournalStore(Protocol):
 
     def incident_ids(self) -> list[IncidentId]:
         """Every incident in the store, the one touched last first."""
+        ...
+
+    def switched(self) -> list[Record]:
+        """Every turn of the kill switch in sequence, chained as one history; empty if it was never touched."""
+        ...
+
+    def switch(self, record: Record) -> None:
+        """Turn the kill switch by the next record of its history. Raises as `append` does."""
         ...
 
     def close(self) -> None:
@@ -87,7 +99,7 @@ MOST_CHANGES = 100  # no person reads more, and an incident carries them
 
 
 class EventStore(Protocol):
-    """Where events from outside rest from before the sender's 2xx. (source, event id) is unique for ever.
+    """Where events from outside rest from before the sender's 2xx. (source, event id) is unique as long as it is kept.
 
     Every method raises Unavailable if the store does not answer; each call may then be repeated, and repeating one
     that had succeeded is harmless.
@@ -124,7 +136,33 @@ class EventStore(Protocol):
         ...
 
     def standing(self) -> Mapping[str, Standing]:
-        """The counts of every source that ever sent something."""
+        """The counts of every source that sent something which is kept."""
+        ...
+
+    def forget(self, placed_before_ms: int, dead_before_ms: int, limit: int) -> int:
+        """Delete up to `limit` events that were settled so long ago, dead letters by a time of their own; how many.
+
+        What is pending stays, however old it is.
+        """
+        ...
+
+
+MOST_SILENCES = 1000  # no person reads more
+
+
+class SilenceStore(Protocol):
+    """Where silences rest, those that are over too. Every method raises Unavailable if the store does not answer."""
+
+    def add(self, silence: Silence) -> None:
+        """Keep a silence; one of its id that is there already stays as it is."""
+        ...
+
+    def end(self, silence_id: str, at_ms: int, by: str) -> Silence:
+        """End it now, and answer it as it then is. Raises NotFound, or Conflict if it is over."""
+        ...
+
+    def silences(self) -> list[Silence]:
+        """The newest MOST_SILENCES, newest first."""
         ...
 
 
@@ -168,25 +206,30 @@ class AlarmQueue(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """An incident as it is remembered: its signature vector (float32[d], unit length) and what came of it."""
+    """An incident as it is remembered: its vectors and what came of it, as known at entry `seq` of its history."""
 
     incident_id: IncidentId
-    vector: NDArray[np.float32]
+    vectors: Vectors
     title: str
     services: tuple[str, ...]
     opened_at_ms: int
+    last_seen_ms: int
     outcome: str
     runbook: str | None
     fixed_by: tuple[str, ...]
     recovery_ms: int | None
+    rejected: str = ""
+    scope: Scope = ANYWHERE
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
-    """A memory and its cosine similarity to what was asked."""
+    """A memory, how alike it is to what was asked (`correlation.recall.fused`), and by what, in words."""
 
     memory: Memory
     similarity: float
+    why: str
 
 
 class IncidentMemory(Protocol):
@@ -200,12 +243,20 @@ class IncidentMemory(Protocol):
         """Empty while memory works, else a sentence on what is lost."""
         ...
 
-    def remember(self, memory: Memory) -> None:
-        """Keep or replace the memory of one incident; readable by `similar` once this returns."""
+    def remember(self, memories: Sequence[Memory]) -> None:
+        """Keep or replace these; readable by `similar` once this returns. What was raised may be repeated."""
         ...
 
-    def similar(self, vector: NDArray[np.float32], limit: int) -> list[Recalled]:
-        """The nearest memories by cosine, best first."""
+    def similar(self, vectors: Vectors, limit: int, scope: Scope = ANYWHERE) -> list[Recalled]:
+        """The memories most alike, best first, of those that may be of the same tenant and environment."""
+        ...
+
+    def held(self) -> Mapping[IncidentId, int]:
+        """Every incident remembered, and the `seq` it was remembered at."""
+        ...
+
+    def start_over(self) -> None:
+        """Forget everything, to be filled again."""
         ...
 
     def close(self) -> None:
@@ -215,9 +266,10 @@ class IncidentMemory(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """A resource as it is: a few comparable values, such as `desired` and `running`."""
+    """A resource as it is: a few comparable values, such as `desired` and `running`, and the tags it carries."""
 
     values: Mapping[str, Scalar]
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Cloud(Protocol):
@@ -236,6 +288,30 @@ class Cloud(Protocol):
         """Make the one effectful call of `step`'s action, and answer what AWS said, in a line."""
         ...
 
+    def rehearse(self, step: Step) -> str:
+        """What `send` would send, in a line, having asked AWS whether it may where AWS can be asked. No effect."""
+        ...
+
+
+class Preflight(Protocol):
+    """A look at what a step would touch, before anybody is asked. Blocking; safe from any thread. Changes nothing."""
+
+    def look(self, step: Step) -> Seen:
+        """The target of `step` as it is, with notes for people.
+
+        Raises Forbidden or Invalid where the step could not be done (no such resource, no right to), and Unavailable
+        if AWS does not answer.
+        """
+        ...
+
+
+class Directory(Protocol):
+    """Who belongs to which group of people."""
+
+    async def members(self, group: str) -> frozenset[str]:
+        """The principal ids of a group as it was at most a minute ago. Raises Unavailable or Forbidden."""
+        ...
+
 
 class Messenger(Protocol):
     """Chat. Each method raises Unavailable (may be repeated) or Forbidden / Invalid (may not)."""
@@ -251,6 +327,10 @@ class Messenger(Protocol):
 
     async def update(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> None:
         """Replace the message."""
+        ...
+
+    async def reply(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> Card:
+        """Post below a message that can be updated, and answer where it lies."""
         ...
 
 

@@ -5,24 +5,23 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import AwareDatetime, Field, SecretStr, field_validator, model_validator
 
-from sentinel.detection.config import BurnRate, DetectorConfig, Policy
+from sentinel.correlation.grouping import MAX_AGE_S
+from sentinel.correlation.policy import CorrelationPolicy
+from sentinel.correlation.topology import topology_of
 from sentinel.errors import Invalid
 from sentinel.incidents.nouns import Direction, Severity
 from sentinel.remediation.runbooks import Runbook, Use
+from sentinel.settings_approval import Approval, check_rules
+from sentinel.settings_base import LOOPBACK_HOSTS, Positive, Section, Share
+from sentinel.settings_detection import Detection
+from sentinel.settings_executor import REGION, AllowRule, AwsAccount, FreezeEntry, KubernetesEntry, known_actions
 from sentinel.telemetry.series import DEFAULT_SERVICE_LABELS
 from sentinel.telemetry.sns import TOPIC_ARN
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-class Section(BaseModel):
-    """A part of the tree: frozen, and strict about keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+# Declared elsewhere, and part of the settings all the same.
+__all__ = ["LOOPBACK_HOSTS", "Approval", "Detection", "Positive", "Section", "Share"]
 
 
 class ApiKey(Section):
@@ -49,7 +48,9 @@ class Api(Section):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     keys: tuple[ApiKey, ...] = ()
     max_body_bytes: Annotated[int, Field(gt=0)] = 8 * 1024 * 1024
-    max_decompressed_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
+    max_decompressed_bytes: Annotated[int, Field(gt=0)] = 20 * 1024 * 1024  # the figure of OTLP's specification
+    max_samples_per_series: Annotated[int, Field(ge=1)] = 1000  # in one body
+    max_new_series_per_minute: Annotated[int, Field(ge=1)] = 50_000
     service_labels: tuple[str, ...] = DEFAULT_SERVICE_LABELS
     public_url: str = ""
 
@@ -84,6 +85,9 @@ class Store(Section):
     """The journal's database."""
 
     url: str = Field(default="sqlite:///.sentinel/journal.db", repr=False)  # may hold a password
+    # Since they were settled. An event that is told again after that is a new one.
+    keep_events_days: Annotated[float, Field(ge=1, le=36_500, allow_inf_nan=False)] = 30
+    keep_dead_letters_days: Annotated[float, Field(ge=1, le=36_500, allow_inf_nan=False)] = 90
 
     @field_validator("url")
     @classmethod
@@ -121,8 +125,11 @@ class Slack(Section):
     bot_token: SecretStr | None = None
     webhook_url: SecretStr | None = None
     signing_secret: SecretStr | None = None
+    previous_signing_secret: SecretStr | None = None  # accepted beside the other one while it is rotated
+    # Makes the value of each button and seals each verdict; made and kept beside the store when unset.
+    value_key: Annotated[SecretStr, Field(min_length=32)] | None = None
     api_url: str = "https://slack.com/api/"
-    team_id: str = ""
+    team_id: Annotated[str, Field(pattern=r"^([A-Z0-9]{2,32})?$")] = ""
 
     @model_validator(mode="after")
     def _complete(self) -> "Slack":
@@ -151,14 +158,29 @@ class Executor(Section):
 
     backend: Literal["sandbox", "aws"] = "sandbox"
     dry_run: bool = True
-    aws_region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] = "us-east-1"
+    aws_region: Annotated[str, Field(pattern=REGION)] = "us-east-1"
     aws_endpoint_url: str = ""
+    aws_account: Annotated[str, Field(pattern=r"^(\d{12})?$")] = ""
+    aws_regions: tuple[Annotated[str, Field(pattern=REGION)], ...] = ()
+    aws_accounts: tuple[AwsAccount, ...] = ()
+    kubernetes: tuple[KubernetesEntry, ...] = ()
+    allow: tuple[AllowRule, ...] = ()
     aws_ec2_instance_whitelist: tuple[Annotated[str, Field(pattern=r"^i-[0-9a-z]+$")], ...] = ()
     aws_ecs_cluster_whitelist: tuple[str, ...] = ()
     call_timeout_s: Annotated[float, Field(gt=0, le=300)] = 300
+    request_timeout_s: Annotated[float, Field(gt=0, le=60)] = 20
     poll_s: Positive = 2.0
     max_scale_step: Annotated[int, Field(ge=1)] = 5
+    min_desired_count: Annotated[int, Field(ge=1)] = 1
     max_desired_count: Annotated[int, Field(ge=1)] = 50
+    dry_run_actions: tuple[str, ...] = ()
+    cooldown_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
+    max_actions_per_hour: Annotated[int, Field(ge=1)] = 20
+    max_actions_per_day: Annotated[int, Field(ge=1)] = 100
+    max_group_share: Share = 0.1
+    freeze: tuple[FreezeEntry, ...] = ()
+    breaker_after: Annotated[int, Field(ge=1)] = 3
+    kill_switch_file: str = ""
 
     @model_validator(mode="after")
     def _sandbox_stays_here(self) -> "Executor":
@@ -168,6 +190,11 @@ class Executor(Section):
                 raise ValueError(f"a loopback aws_endpoint_url, not one on {host}, as long as backend is sandbox")
         return self
 
+    @field_validator("dry_run_actions")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return known_actions(names)
+
     @field_validator("aws_ecs_cluster_whitelist")
     @classmethod
     def _arns(cls, arns: tuple[str, ...]) -> tuple[str, ...]:
@@ -175,95 +202,6 @@ class Executor(Section):
             if not re.fullmatch(r"arn:aws[a-z-]*:ecs:[a-z0-9-]+:\d{12}:cluster/[A-Za-z0-9_-]+", arn):
                 raise ValueError(f"{arn!r} is not of the form arn:aws:ecs:REGION:ACCOUNT:cluster/NAME")
         return arns
-
-
-class Objective(Section):
-    """`slo` of a policy: unusual while the budget of errors burns `factor` times as fast as `objective` allows."""
-
-    objective: Annotated[float, Field(gt=0, lt=1)]
-    factor: Positive = 14.4
-    long_s: Positive = 3600
-    short_s: Positive = 300
-
-    @property
-    def burn_rate(self) -> BurnRate:
-        """The same as the detector knows it. Raises Invalid for windows or factors that make no sense."""
-        return BurnRate(**dict(self))
-
-
-class DetectionPolicy(Section):
-    """How the series that it matches are judged; the first policy that matches a series is its own."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-    metric: str = "*"
-    service: str = "*"
-    labels: Mapping[str, str] = {}
-    watch: bool = True
-    direction: Literal["both", "up", "down"] = "both"
-    alarms_per_day: Positive | None = None
-    learned: bool = True
-    above: float | None = None
-    below: float | None = None
-    slo: Objective | None = None
-    pattern: bool | None = None
-    no_data_after_s: Positive | None = None
-
-    @property
-    def policy(self) -> Policy:
-        """The same as the detector knows it. Raises Invalid for what makes no sense together."""
-        return Policy(**{**dict(self), "slo": self.slo.burn_rate if self.slo else None})
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> "DetectionPolicy":
-        try:
-            self.policy  # noqa: B018 - its own checks are what is wanted
-        except Invalid as error:
-            raise ValueError(str(error)) from None
-        return self
-
-
-class Detection(Section):
-    """How samples are scored. Counts are of samples of the series, so that any interval works."""
-
-    partitions: Annotated[int, Field(ge=1, le=4096)] = 64
-    actors: Annotated[int, Field(ge=1, le=256)] = 1
-    grace_samples: Annotated[int, Field(ge=2)] = 60
-    alarms_per_day: Positive = 0.01
-    open_after: Annotated[int, Field(ge=1)] = 3
-    close_after: Annotated[int, Field(ge=1)] = 5
-    relearn_after: Annotated[int, Field(ge=1)] = 300
-    relearn_after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 7200
-    no_data_after_s: Positive = 900
-    max_series: Annotated[int, Field(ge=1)] = 200_000
-    pattern_series: Annotated[int, Field(ge=0)] = 1_000
-    service_score: bool = True
-    policies: tuple[DetectionPolicy, ...] = ()
-    max_pending_calls: Annotated[int, Field(ge=1)] = 256
-    checkpoint_path: Annotated[str, Field(min_length=1)] = ".sentinel/checkpoints"  # or s3://BUCKET/PREFIX
-    checkpoint_endpoint_url: str = ""  # of a store that speaks S3's API; empty for Amazon's
-    checkpoint_every_s: Positive = 10
-
-    @field_validator("checkpoint_path")
-    @classmethod
-    def _directory_or_bucket(cls, path: str) -> str:
-        if "://" in path and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()/-]*)?", path):
-            raise ValueError("a directory, or s3://BUCKET/PREFIX")
-        return path
-
-    @property
-    def detector(self) -> DetectorConfig:
-        """What a Detector needs of it."""
-        named = DetectorConfig.__dataclass_fields__
-        shared = {name: value for name, value in dict(self).items() if name in named and name != "policies"}
-        return DetectorConfig(**shared, policies=tuple(each.policy for each in self.policies))
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> "Detection":
-        try:
-            self.detector  # noqa: B018 - its own checks are what is wanted
-        except Invalid as error:
-            raise ValueError(str(error)) from None
-        return self
 
 
 class Correlation(Section):
@@ -275,16 +213,30 @@ class Correlation(Section):
     dedup_window_s: Positive = 1800
     dedup_similarity: Share = 0.8
     recall_limit: Annotated[int, Field(ge=0, le=50)] = 3
+    max_incident_age_s: Positive = MAX_AGE_S
     topology: Mapping[str, tuple[str, ...]] = {}
 
+    @property
+    def policy(self) -> CorrelationPolicy:
+        """The same as correlation knows it."""
+        return CorrelationPolicy(
+            group_wait_s=self.group_wait_s,
+            group_window_s=self.group_window_s,
+            resolve_after_s=self.resolve_after_s,
+            dedup_window_s=self.dedup_window_s,
+            dedup_similarity=self.dedup_similarity,
+            recall_limit=self.recall_limit,
+            max_incident_age_s=self.max_incident_age_s,
+        )
 
-class Approval(Section):
-    """Who must agree, and until when."""
-
-    required: Annotated[int, Field(ge=1, le=10)] = 1
-    approvers: tuple[str, ...] = ()
-    expires_after_s: Positive = 900
-    start_within_s: Positive = 600
+    @field_validator("topology")
+    @classmethod
+    def _services(cls, calls: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+        try:
+            topology_of(calls)
+        except Invalid as error:
+            raise ValueError(f"{error.expected} ({error.field}: {error.value!r})") from None
+        return calls
 
 
 class RunbookMatch(Section):
@@ -359,6 +311,11 @@ class Settings(Section):
     def slack(self) -> Slack:
         """`webhooks.slack`, whose environment names are SENTINEL_SLACK_…"""
         return self.webhooks.slack
+
+    @model_validator(mode="after")
+    def _rules_that_fit(self) -> "Settings":
+        check_rules(self.approval, {runbook.name for runbook in self.runbooks})
+        return self
 
     @model_validator(mode="after")
     def _runbook_names(self) -> "Settings":

@@ -16,11 +16,13 @@ from sentinel.clock import Clock
 from sentinel.errors import Conflict, NotFound, SentinelError
 from sentinel.ids import IncidentId, incident_of_plan
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
+from sentinel.remediation.approval import Provenance
 from sentinel.settings import Settings
 from serve_apps import schemas
 from serve_apps.auth import Scope, authenticate
+from serve_apps.bodies import read_body
+from serve_apps.documented import PATHS
 from serve_apps.errors import documented
-from serve_apps.ingest import read_body
 
 MAX_BODY_BYTES = 64 * 1024  # a decision with the longest reason takes a tenth
 PLAN_ID = r"^[^/]+\.p[0-9]+$"
@@ -58,6 +60,7 @@ class Application(FastAPI):
                 operation["responses"].pop("422", None)
         for name in ("HTTPValidationError", "ValidationError"):
             document["components"]["schemas"].pop(name, None)
+        document["paths"] |= PATHS
         return document
 
 
@@ -125,10 +128,24 @@ def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRoute
 
     @router.post("/api/v1/incidents/{incident_id}/{verb}", tags=["incidents"], responses=decisions)
     async def close_incident(
-        incident_id: str, verb: Literal["resolve", "escalate"], body: schemas.Reason, principal: Operator
+        incident_id: str, verb: Literal["acknowledge", "resolve", "escalate"], body: schemas.Reason, principal: Operator
     ) -> schemas.Answer:
-        """Resolve or escalate an incident by hand; refused while a plan is live."""
+        """Say that you look after an incident; or resolve or escalate it by hand, refused while a plan is live."""
+        if verb == "acknowledge":
+            return schemas.Answer(answer=await backend.approval.acknowledge(incident_id, principal, body.reason))
         return schemas.Answer(answer=await backend.approval.close(incident_id, verb, principal, body.reason))
+
+    @router.post("/api/v1/plans/{plan_id}/narrow", tags=["plans"], responses=decisions)
+    async def narrow_plan(
+        plan_id: Annotated[str, Path(pattern=PLAN_ID)], body: schemas.Narrowing, principal: Approver
+    ) -> schemas.Answer:
+        """Have a plan that does less take this one's place; it waits for approval anew."""
+        answer = await backend.approval.narrow(
+            plan_id, body.digest, body.step, body.parameter, body.value, principal, came_by_api(settings, principal)
+        )
+        if not answer.startswith("narrowed by"):
+            raise Conflict(answer)
+        return schemas.Answer(answer=answer)
 
     @router.post("/api/v1/plans/{plan_id}/{verb}", tags=["plans"], responses=decisions)
     async def decide_plan(
@@ -141,18 +158,12 @@ def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRoute
         if verb == "cancel" or verb == "abort":
             answer = await backend.approval.withdraw(plan_id, body.digest, verb, principal, body.reason)
         else:
-            evidence = f"HTTP API as {principal.id}"
-            answer = await backend.approval.decide(plan_id, body.digest, verb, principal, body.reason, evidence)
+            came = came_by_api(settings, principal)
+            answer = await backend.approval.decide(plan_id, body.digest, verb, principal, body.reason, came)
             incident = await backend.journal.incident(incident_of_plan(plan_id))
             if not _counted(incident, plan_id, body.digest, verb, principal):
                 raise Conflict(answer)
         return schemas.Answer(answer=answer)
-
-    @router.get("/api/v1/audit", dependencies=[reader], tags=["audit"], responses=refusals)
-    async def audit() -> schemas.AuditReport:
-        """Check the hash chain of every incident."""
-        breaks = await backend.journal.audit()
-        return schemas.AuditReport(intact=not breaks, breaks=breaks)
 
     @router.get("/health/live", tags=["health"])
     async def live() -> dict[str, bool]:
@@ -172,6 +183,12 @@ def build_router(settings: Settings, backend: Backend, clock: Clock) -> APIRoute
         return report
 
     return router
+
+
+def came_by_api(settings: Settings, principal: Principal) -> Provenance:
+    """How a word by this API was authenticated."""
+    method = "API key" if settings.api.keys else "this machine, without a key"
+    return Provenance(method=method, evidence=f"HTTP API as {principal.id}")
 
 
 def _counted(incident: Incident | None, plan_id: str, digest: str, decision: str, principal: Principal) -> bool:

@@ -16,23 +16,31 @@ from ray.serve.context import _get_global_client
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from actors import handles, wiring
-from actors.api import Events
+from actors import handles, wiring, wiring_approval
+from actors.api import Correlation, Events, Silences
+from actors.following import keep_running
 from sentinel import logs
 from sentinel.clock import Clock, SystemClock
 from sentinel.errors import SentinelError
 from sentinel.settings import Settings
 from sentinel.settings_loader import load, retuned
+from sentinel.telemetry.admission import Allowance
 from sentinel.telemetry.interning import Interner
 from serve_apps import errors
 from serve_apps.api import Application, Backend, build_router
+from serve_apps.audit import build_audit_router
 from serve_apps.auth import check_exposure
+from serve_apps.bodies import Bodies
+from serve_apps.correlation import correlation_router
 from serve_apps.events import event_routes
+from serve_apps.explaining import Explaining, explaining_router
 from serve_apps.ingest import Telemetry
 from serve_apps.intake import Intake
+from serve_apps.kill_switch import switch_router
 from serve_apps.lanes import Scorer
 from serve_apps.metrics import Meter
 from serve_apps.slack import slack_routes
+from serve_apps.slack_people import web_client
 
 APP_NAME = "sentinel"
 _DESCRIPTION = "Telemetry in, incidents out, and plans that run only when people agree."
@@ -43,8 +51,11 @@ class Behind:
     """What stands behind the door."""
 
     backend: Backend
+    correlation: Correlation
+    silences: Silences
     events: Events
     scorer: Scorer
+    explaining: Explaining
     clock: Clock
 
 
@@ -55,15 +66,20 @@ def on_ray(settings: Settings) -> Behind:
     correlation, detectors = handles.CorrelationHandle(namespace), wiring.detectors(settings)
 
     async def notes() -> list[str]:
-        found = [await correlation.memory_state()]
+        switch = await journal.kill_switch()
+        found = [await correlation.memory_state(), f"the kill switch is on: {switch.why}" if switch.stopped else ""]
         if settings.executor.dry_run:
             found.append("executor.dry_run is on: approved plans are rehearsed, nothing is sent to AWS")
-        if not settings.approval.approvers:
+        if settings.approval.policy.open_to_all:
             found.append("approval.approvers is empty: every verified principal may approve")
+        if settings.approval.auto.enabled:
+            found.append("approval.auto is enabled: rules may approve plans that can be undone, with no person asked")
         if settings.slack.active and not settings.slack.bot_token and not settings.approval.approvers:
             found.append(
                 "with only a webhook Slack does not say who is a guest: name who may approve in approval.approvers"
             )
+        if settings.store.url.startswith("postgresql") and not settings.slack.value_key:
+            found.append("SENTINEL_SLACK_VALUE_KEY is unset: each node makes a key of its own, so plans that move wait")
         if not settings.slack.active:
             found.append("Slack is off: plans are decided by API only")
         return [note for note in found if note]
@@ -80,28 +96,52 @@ def on_ray(settings: Settings) -> Behind:
         },
         notes=notes,
     )
-    return Behind(backend=backend, events=journal, scorer=detectors, clock=SystemClock())
+    return Behind(
+        backend=backend,
+        correlation=correlation,
+        silences=journal,
+        events=journal,
+        scorer=detectors,
+        explaining=Explaining(detectors, wiring.curve_png),
+        clock=SystemClock(),
+    )
 
 
 def build_door(settings: Settings, behind: Behind) -> FastAPI:
     """The whole HTTP door before what stands behind it."""
     backend, events, clock, meter = behind.backend, behind.events, behind.clock, Meter()
     door = Application(title="Sentinel", version="0.1.0", description=_DESCRIPTION)
+    # Before the small API, whose `/incidents/{incident_id}/{verb}` would take its paths.
+    door.include_router(correlation_router(settings, backend.journal, behind.correlation, behind.silences, clock))
     door.include_router(build_router(settings, backend, clock))
+    door.include_router(explaining_router(settings, backend.journal, behind.explaining, clock))
+    door.include_router(switch_router(settings, backend.journal, clock))
+    door.include_router(build_audit_router(settings, backend, clock))
     detection = settings.detection
-    interner = Interner(settings.api.service_labels, detection.partitions, detection.max_series, detection.actors)
-    door.router.routes.extend(Telemetry(settings, Intake(behind.scorer, interner, meter), clock).routes())
-    door.router.routes.extend(event_routes(settings, events, wiring.alarms(settings, events, clock), meter, clock))
+    interner = Interner(
+        settings.api.service_labels,
+        detection.partitions,
+        detection.max_series,
+        detection.actors,
+        watching=detection.watching,
+        allowance=Allowance(settings.api.max_new_series_per_minute),
+    )
+    bodies = Bodies()
+    intake = Intake(behind.scorer, interner, meter, clock, settings.api.max_samples_per_series)
+    door.router.routes.extend(Telemetry(settings, intake, bodies, clock).routes())
+    alarms = wiring.alarms(settings, events, clock)
+    door.router.routes.extend(event_routes(settings, events, alarms, meter, bodies, clock))
     door.router.routes.append(meter.route())
     if settings.slack.active:
         token = settings.slack.bot_token
         door.router.routes.extend(
             slack_routes(
-                verify=wiring.slack_verifier(settings),
+                verify=wiring_approval.slack_verifier(settings),
                 decisions=backend.approval,
+                incidents=backend.journal,
+                views=wiring_approval.slack_views(),
                 clock=clock,
-                api_url=settings.slack.api_url,
-                bot_token=token.get_secret_value() if token else "",
+                client=web_client(token.get_secret_value(), settings.slack.api_url) if token else None,
                 team_id=settings.slack.team_id,
             )
         )
@@ -138,7 +178,9 @@ class Door:
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Ray Serve asks for the ASGI application here, once the replica is made."""
+        clock = SystemClock()
         await wiring.bring_up(self._settings)
+        self._watching = keep_running(wiring.watchdog(self._settings, clock).run, "watchdog", clock)
         return build_door(self._settings, on_ray(self._settings))
 
 

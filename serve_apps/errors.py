@@ -5,10 +5,12 @@ from typing import Any
 
 import structlog
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import compile_path
 
 from sentinel import errors
 
@@ -28,13 +30,15 @@ STATUS: dict[type[errors.SentinelError], int] = {
 }
 _UNAVAILABLE_RETRY_S = 2
 _MOST_SHOWN = 200
-_MEANINGS = {
+MEANINGS = {
     400: "The request is wrong; `error` names the field, the value and what was expected",
     401: "No bearer token, or one that is not known or has expired",
     403: "The key lacks the scope",
     404: "No such thing",
     409: "The state moved on: read it again, then decide anew",
-    413: "The body is too large",
+    413: "The body is too large, or has too much in it",
+    415: "No format or packing that is taken here",
+    429: "Too much at the moment: come again after Retry-After",
     503: "A part that is needed does not answer or is full: come again after Retry-After",
 }
 log = structlog.get_logger(__name__)
@@ -51,7 +55,7 @@ class Problem(BaseModel):
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI says of these failures."""
-    return {status: {"model": Problem, "description": _MEANINGS[status]} for status in statuses}
+    return {status: {"model": Problem, "description": MEANINGS[status]} for status in statuses}
 
 
 def status_of(error: errors.SentinelError) -> int:
@@ -103,7 +107,14 @@ async def handle_http(request: Request, error: Exception) -> Response:
     """What the framework refuses by itself, as no such path or a body that is no JSON, in the form of our errors."""
     assert isinstance(error, HTTPException)
     told = Problem(error=error.detail, next_step=errors.NextStep.DO_NOT_RETRY)
-    return _answer(told, error.status_code, error.headers)
+    headers = error.headers
+    if error.status_code == 405:
+        # The router names the methods of the first route of this path; the others have theirs.
+        routes = iter_route_contexts(request.app.routes)
+        found = (route for route in routes if compile_path(route.path or "")[0].match(request.url.path))
+        allowed = {method for route in found for method in route.methods or ()}
+        headers = {**(headers or {}), "Allow": ", ".join(sorted(allowed))}
+    return _answer(told, error.status_code, headers)
 
 
 def _printable(text: str) -> str:

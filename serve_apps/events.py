@@ -18,8 +18,8 @@ from sentinel.telemetry.change_events import decode_changes
 from sentinel.telemetry.compression import decompress
 from sentinel.telemetry.events import ALERTMANAGER, CHANGE, CLOUDEVENTS, CLOUDWATCH, DecodedEvents
 from serve_apps.auth import Scope, authenticate
+from serve_apps.bodies import Bodies, bounded, read_body
 from serve_apps.errors import response_to
-from serve_apps.ingest import bounded, read_body
 from serve_apps.metrics import Meter
 
 MAX_SNS_BYTES = 1024 * 1024  # SNS sends 256 KiB at most; in JSON a character may take six bytes
@@ -36,7 +36,9 @@ Decode = Callable[[bytes], DecodedEvents]
 log = structlog.get_logger(__name__)
 
 
-def event_routes(settings: Settings, events: Events, alarms: Alarms, meter: Meter, clock: Clock) -> list[Route]:
+def event_routes(
+    settings: Settings, events: Events, alarms: Alarms, meter: Meter, bodies: Bodies, clock: Clock
+) -> list[Route]:
     """The routes of Alertmanager, SNS and change events, and of what became nothing."""
     api = settings.api
 
@@ -44,7 +46,7 @@ def event_routes(settings: Settings, events: Events, alarms: Alarms, meter: Mete
         authenticate(request, api.keys, scope, clock.now_ms())
 
     async def body_of(request: Request) -> bytes:
-        raw = await read_body(request, api.max_body_bytes)
+        raw = await read_body(request, api.max_body_bytes, bodies)
         encoding = request.headers.get("content-encoding", "identity")
         return bounded(decompress(raw, encoding, api.max_decompressed_bytes))
 
@@ -82,7 +84,7 @@ def event_routes(settings: Settings, events: Events, alarms: Alarms, meter: Mete
         try:
             if headers.get("x-amz-sns-rawdelivery", "").lower() == "true":
                 raise Invalid("x-amz-sns-rawdelivery", "true", "raw message delivery off: it drops the signature")
-            body = await read_body(request, min(MAX_SNS_BYTES, api.max_body_bytes))
+            body = await read_body(request, min(MAX_SNS_BYTES, api.max_body_bytes), bodies)
             envelope = await alarms.verified(body, headers)
         except SentinelError as error:
             meter.count_events(CLOUDWATCH, 1, 0, 0, {_reason(error): 1})

@@ -10,24 +10,24 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sentinel.clock import Clock
-from sentinel.errors import Overloaded, SentinelError, TooLarge, UnsupportedFormat
+from sentinel.errors import Overloaded, SentinelError, UnsupportedFormat
 from sentinel.settings import Settings
 from sentinel.telemetry import otlp
+from sentinel.telemetry.admission import SERIES_RATE, TOO_MANY_SAMPLES
 from sentinel.telemetry.compression import decompress
 from sentinel.telemetry.decoded import Decoded, Rejected, refuse_after
-from sentinel.telemetry.json_samples import decode_json
+from sentinel.telemetry.json_samples import JsonDecoder
 from sentinel.telemetry.rates import SERIES_LIMIT
 from sentinel.telemetry.remote_write import RemoteWriteDecoder
 from sentinel.telemetry.remote_write_v2 import RemoteWriteV2Decoder
 from serve_apps.auth import authenticate
+from serve_apps.bodies import Bodies, bounded, read_body
 from serve_apps.errors import response_to, status_of
 from serve_apps.intake import Intake, Tally
 
-MAX_ITEMS = 500_000  # of one body in JSON: 45,000 samples of eight labels
 MAX_AHEAD_MS = 600_000  # a sender's clock may be this far ahead of ours
 REMOTE_WRITE = "application/x-protobuf"
 V1, V2 = "prometheus.WriteRequest", "io.prometheus.write.v2.Request"
-_MOST_DIGITS = 18
 _WRITTEN = "X-Prometheus-Remote-Write-{}-Written"
 _UNAUTHENTICATED, _PERMISSION_DENIED = 16, 7  # google.rpc.Code
 _CODES = {
@@ -36,45 +36,27 @@ _CODES = {
     429: otlp.RESOURCE_EXHAUSTED,
     503: otlp.UNAVAILABLE,
 }
+# Samples that are good, and past a limit: field, what was given, what was expected.
+_PAST = {
+    SERIES_LIMIT: ("series", "samples of new series", "no more series than detection.max_series"),
+    SERIES_RATE: ("series", "samples of new series", "no more new series than api.max_new_series_per_minute"),
+    TOO_MANY_SAMPLES: ("series", "samples more of one series", "no more in a body than api.max_samples_per_series"),
+}
 
 Handler = Callable[[Request], Awaitable[Response]]
 log = structlog.get_logger(__name__)
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body, counted while it streams. Raises TooLarge as soon as it is over `limit` bytes."""
-    declared = request.headers.get("content-length", "")
-    # By length first: text of thousands of digits is no number to Python.
-    if declared.isdecimal() and (len(declared) > _MOST_DIGITS or int(declared) > limit):
-        declared = declared[:_MOST_DIGITS]
-        raise TooLarge(f"body: {declared} bytes, at most {limit} are taken (api.max_body_bytes)")
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise TooLarge(f"body: more than {limit} bytes, the most that is taken (api.max_body_bytes)")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def bounded(body: bytes) -> bytes:
-    """`body`, an array in JSON or lines of it, to be parsed into items. Raises TooLarge if it has over MAX_ITEMS.
-
-    An item may be two bytes long and takes over a hundred in memory, so a limit on bytes alone does not bound memory.
-    """
-    if max(body.count(b","), body.count(b"\n")) > MAX_ITEMS:
-        raise TooLarge(f"body: over {MAX_ITEMS} commas or lines; send fewer samples or events at a time")
-    return body
-
-
 class Telemetry:
     """The doors for telemetry, one method a format. Soft state: the decoders' memory of series seen before."""
 
-    def __init__(self, settings: Settings, intake: Intake, clock: Clock) -> None:
+    def __init__(self, settings: Settings, intake: Intake, bodies: Bodies, clock: Clock) -> None:
         self._settings = settings
         self._intake = intake
+        self._bodies = bodies
         self._clock = clock
         known = settings.detection.max_series
+        self._json = JsonDecoder(known)
         self._v1, self._v2, self._otlp = RemoteWriteDecoder(known), RemoteWriteV2Decoder(known), otlp.OtlpDecoder(known)
 
     def routes(self) -> list[Route]:
@@ -89,14 +71,15 @@ class Telemetry:
         """Our own JSON: an array, or NDJSON."""
         self._admit(request)
         content_type = request.headers.get("content-type", "application/json")
-        decoded = decode_json(bounded(await self._body(request, "identity")), content_type)
+        decoded = self._json.decode(bounded(await self._body(request, "identity")), content_type)
         decoded = refuse_after(decoded, self._latest_ms())
         tally = await self._intake.take(decoded, "json")
-        decoded = _less_over_limit(decoded, tally)
+        decoded = _less_refused(decoded, tally)
         answer = {
             "received": tally.received,
             "scored": tally.scored,
             "held": tally.held,
+            "ignored": tally.ignored,
             "refused": +tally.refused,
             "rejected": decoded.rejected,
         }
@@ -111,7 +94,7 @@ class Telemetry:
             return await self._remote_write_2(request)
         decoded = refuse_after(self._v1.decode(await self._body(request, "snappy")), self._latest_ms())
         tally = await self._intake.take(decoded, "remote_write")
-        return _written(_less_over_limit(decoded, tally), {})
+        return _written(_less_refused(decoded, tally), {})
 
     async def _remote_write_2(self, request: Request) -> Response:
         """The `…-Written` headers are on every answer, for a sender takes one without them for a 1.0 receiver."""
@@ -123,9 +106,9 @@ class Telemetry:
             _log_refusal(request, error)
             answer = response_to(error)
         else:
-            taken = max(written.samples - tally.refused[SERIES_LIMIT], 0)
+            taken = max(written.samples - sum(tally.refused[reason] for reason in _PAST), 0)
             counts = {"Samples": taken, "Histograms": written.histograms, "Exemplars": written.exemplars}
-            answer = _written(_less_over_limit(written.decoded, tally), {})
+            answer = _written(_less_refused(written.decoded, tally), {})
         answer.headers.update({_WRITTEN.format(name): str(count) for name, count in counts.items()})
         return answer
 
@@ -146,7 +129,7 @@ class Telemetry:
             told = response_to(error).headers
             headers = {name: told[name] for name in ("retry-after", "www-authenticate") if name in told}
             return Response(otlp.encode_status(code, str(error), form), status, headers, form)
-        metrics = replace(metrics, decoded=_less_over_limit(metrics.decoded, tally))
+        metrics = replace(metrics, decoded=_less_refused(metrics.decoded, tally))
         return Response(otlp.encode_response(metrics, form), 200, media_type=form)
 
     def _admit(self, request: Request) -> None:
@@ -156,7 +139,7 @@ class Telemetry:
     async def _body(self, request: Request, default_encoding: str) -> bytes:
         """The body as it was before it was packed; best not held by a name while its samples wait to be scored."""
         api = self._settings.api
-        raw = await read_body(request, api.max_body_bytes)
+        raw = await read_body(request, api.max_body_bytes, self._bodies)
         encoding = request.headers.get("content-encoding", default_encoding).strip().lower()
         return decompress(raw, encoding, api.max_decompressed_bytes)
 
@@ -174,13 +157,12 @@ def _proto(content_type: str) -> str:
     return proto
 
 
-def _less_over_limit(decoded: Decoded, tally: Tally) -> Decoded:
-    """`decoded` with the samples of series past the limit among the rejected: nobody scored them."""
-    over = tally.refused[SERIES_LIMIT]
-    if not over:
-        return decoded
-    reason = Rejected(-1, "series", f"{over} samples of new series", "no more series than detection.max_series")
-    return replace(decoded, rejected=(*decoded.rejected, reason), rejected_count=decoded.rejected_count + over)
+def _less_refused(decoded: Decoded, tally: Tally) -> Decoded:
+    """`decoded` with the samples past a limit of this door among the rejected: nobody scored them."""
+    past = [(tally.refused[reason], *told) for reason, told in _PAST.items() if tally.refused[reason]]
+    reasons = [Rejected(-1, field, f"{count} {what}", expected) for count, field, what, expected in past]
+    more = sum(count for count, *_ in past)
+    return replace(decoded, rejected=(*decoded.rejected, *reasons), rejected_count=decoded.rejected_count + more)
 
 
 def _written(decoded: Decoded, headers: dict[str, str]) -> Response:

@@ -4,7 +4,9 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from sentinel.clock import Clock
 from sentinel.errors import SentinelError, Unavailable
+from sentinel.telemetry.admission import SERIES_RATE, TOO_MANY_SAMPLES, thin
 from sentinel.telemetry.batch import MAX_PACKED_SAMPLES, SampleBatch
 from sentinel.telemetry.decoded import Decoded
 from sentinel.telemetry.interning import Interner
@@ -18,15 +20,22 @@ _RETIRE_AFTER_MS = 6 * 3_600_000
 
 @dataclass(slots=True)
 class Tally:
-    """What became of one request's samples: received = scored + held + the refused.
+    """What became of one request's samples: received = scored + held + ignored + the refused.
 
     held: taken without a score, as the first value of a counter, which only the next one turns into a rate.
+    ignored: of series that the settings do not watch.
     """
 
     received: int = 0
     scored: int = 0
     held: int = 0
+    ignored: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def answered(self) -> int:
+        """How many samples it is known of what became of them."""
+        return self.scored + self.held + self.ignored + self.refused.total()
 
 
 class Intake:
@@ -35,10 +44,14 @@ class Intake:
     The interner's receivers are the actors, by number.
     """
 
-    def __init__(self, scorer: Scorer, interner: Interner, meter: Meter) -> None:
+    def __init__(
+        self, scorer: Scorer, interner: Interner, meter: Meter, clock: Clock, max_samples_per_series: int
+    ) -> None:
         self._scorer = scorer
         self._interner = interner
         self._meter = meter
+        self._clock = clock
+        self._most = max_samples_per_series
         self._lanes: dict[int, Lane] = {}
         self._splits = 0
         self._newest_ms = 0
@@ -55,19 +68,21 @@ class Intake:
             await self._take(decoded, tally)
         except SentinelError:
             # The sender sends all of it again, so this delivery counts as refused as far as nothing came of it.
-            tally.refused["try_again"] += tally.received - tally.scored - tally.held - tally.refused.total()
+            tally.refused["try_again"] += tally.received - tally.answered
             raise
         finally:
-            self._meter.count(source, tally.received, tally.scored, tally.held, +tally.refused)
+            self._meter.count(source, tally.received, tally.scored, tally.held, tally.ignored, +tally.refused)
         return tally
 
     async def _take(self, decoded: Decoded, tally: Tally) -> None:
         self._retire_now_and_then(decoded)
-        split = self._interner.split(decoded)
-        tally.refused[SERIES_LIMIT] += split.over_limit
+        decoded, too_many, depth = thin(decoded, self._most)
+        split = self._interner.split(decoded, self._clock.now_ms())
+        tally.refused.update({TOO_MANY_SAMPLES: too_many, SERIES_LIMIT: split.over_limit, SERIES_RATE: split.over_rate})
+        tally.ignored += split.ignored
         parts = [(actor, part) for actor, batch in split.batches.items() for part in _parts(batch)]
         results = await asyncio.gather(
-            *(self._score(actor, part, tally) for actor, part in parts), return_exceptions=True
+            *(self._score(actor, part, depth, tally) for actor, part in parts), return_exceptions=True
         )
         failed = next((result for result in results if isinstance(result, BaseException)), None)
         if failed is not None:
@@ -76,13 +91,13 @@ class Intake:
                 self._interner.forget(actor)
             raise failed
 
-    async def _score(self, actor: int, part: SampleBatch, tally: Tally) -> None:
+    async def _score(self, actor: int, part: SampleBatch, depth: int, tally: Tally) -> None:
         lane = self._lanes.setdefault(actor, Lane(self._scorer, actor))
-        answers = [await lane.score(part.pack())]
+        answers = [await lane.score(part.pack(), depth)]
         if answers[0].unknown:
             # The actor forgot some series, as after a restart: send theirs once more, with their labels.
             again = replace(part.only(answers[0].unknown), new_series=self._interner.describe(answers[0].unknown))
-            answers.append(await lane.score(again.pack()))
+            answers.append(await lane.score(again.pack(), depth))
         for answer in answers:
             tally.scored += answer.scored
             tally.held += answer.held

@@ -1,7 +1,7 @@
 """One lane a detection actor: what arrives while a call is under way travels together in the next one.
 
-A call of an actor costs close to a millisecond of CPU at both ends whatever it carries up to 100 KiB, so many
-small requests must share one. Nothing waits for company: a lane with nothing under way sends at once.
+A call of an actor costs close to a millisecond of CPU at both ends whatever it carries, so many small requests must
+share one. A quiet lane sends at once. A busy one waits two milliseconds for company: a tenth less CPU a sample.
 """
 
 import asyncio
@@ -14,6 +14,9 @@ from sentinel.errors import Overloaded
 from sentinel.telemetry.batch import MAX_PACKED_BYTES
 
 IN_FLIGHT = 1  # with two, requests rarely met: 20 % more CPU a sample at both ends
+HOLD_S = 0.002
+BUSY_S = 0.02  # a lane is busy if a call came back in the last so many seconds
+MAX_DEPTH = 1000  # samples one after the other: 30 to 80 us each, in which the actor answers nobody
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 
 
@@ -28,6 +31,7 @@ class Scorer(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Parcel:
     packed: bytes
+    depth: int
     answer: asyncio.Future[Scored]
 
 
@@ -40,32 +44,50 @@ class Lane:
         self._waiting: deque[_Parcel] = deque()
         self._waiting_bytes = 0
         self._calls: set[asyncio.Task[None]] = set()
+        self._departure: asyncio.TimerHandle | None = None
+        self._arrived_s = 0.0
 
-    async def score(self, packed: bytes) -> Scored:
-        """What became of one packed batch. Raises Overloaded if the lane is full, else what the call raised."""
+    async def score(self, packed: bytes, depth: int) -> Scored:
+        """What became of one packed batch, which has up to `depth` samples of one series.
+
+        Raises Overloaded if the lane is full, else what the call raised.
+        """
         if self._waiting_bytes + len(packed) > MAX_WAITING_BYTES:
             raise Overloaded(f"{self._waiting_bytes} bytes wait for detection actor {self._actor}")
-        parcel = _Parcel(packed, asyncio.get_running_loop().create_future())
+        parcel = _Parcel(packed, depth, asyncio.get_running_loop().create_future())
         self._waiting.append(parcel)
         self._waiting_bytes += len(packed)
-        self._send()
+        self._depart_soon()
         return await parcel.answer
+
+    def _depart_soon(self) -> None:
+        if self._departure is None and self._waiting and len(self._calls) < IN_FLIGHT:
+            loop = asyncio.get_running_loop()
+            busy = loop.time() - self._arrived_s < BUSY_S
+            self._departure = loop.call_later(HOLD_S if busy else 0, self._depart)
+
+    def _depart(self) -> None:
+        self._departure = None
+        self._send()
 
     def _send(self) -> None:
         while self._waiting and len(self._calls) < IN_FLIGHT:
             load = [self._waiting.popleft()]
-            size = len(load[0].packed)
-            while self._waiting and size + len(self._waiting[0].packed) <= MAX_PACKED_BYTES:
+            size, depth = len(load[0].packed), load[0].depth
+            while self._waiting:
+                size, depth = size + len(self._waiting[0].packed), depth + self._waiting[0].depth
+                if size > MAX_PACKED_BYTES or depth > MAX_DEPTH:
+                    break
                 load.append(self._waiting.popleft())
-                size += len(load[-1].packed)
-            self._waiting_bytes -= size
+            self._waiting_bytes -= sum(len(parcel.packed) for parcel in load)
             call = asyncio.create_task(self._call(load))
             self._calls.add(call)
             call.add_done_callback(self._arrived)
 
     def _arrived(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
-        self._send()
+        self._arrived_s = asyncio.get_running_loop().time()
+        self._depart_soon()
 
     async def _call(self, load: list[_Parcel]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Our own metrics. Received = scored + held + refused for every source: what is missing was lost."""
+"""Our own metrics. Received = scored + held + ignored + refused for every source: what is missing was lost."""
 
 from collections.abc import Mapping
 
@@ -21,6 +21,7 @@ class Meter:
         self._received = counter("received", "Samples that reached a door", "source")
         self._scored = counter("scored", "Samples that were scored", "source")
         self._held = counter("held", "Samples taken that only with a later one make a rate", "source")
+        self._ignored = counter("ignored", "Samples of series that the settings do not watch", "source")
         self._refused = counter("refused", "Samples that were refused", "source", "reason")
         self._events = Counter(
             "sentinel_events",
@@ -29,11 +30,14 @@ class Meter:
             registry=self.registry,
         )
 
-    def count(self, source: str, received: int, scored: int, held: int, refused: Mapping[str, int]) -> None:
+    def count(
+        self, source: str, received: int, scored: int, held: int, ignored: int, refused: Mapping[str, int]
+    ) -> None:
         """Add one request's samples."""
         self._received.labels(source).inc(received)
         self._scored.labels(source).inc(scored)
         self._held.labels(source).inc(held)
+        self._ignored.labels(source).inc(ignored)
         for reason, count in refused.items():
             self._refused.labels(source, reason).inc(count)
 

@@ -46,6 +46,18 @@ async def look_up(client: AsyncWebClient, user_id: str, team_id: str) -> tuple[s
     return "", str(user.get("real_name") or "")
 
 
+async def whisper(client: AsyncWebClient, channel: str, user: str, line: str) -> None:
+    """Tell one person something in a channel; where that fails, the card still tells the truth."""
+    block = {"type": "section", "text": {"type": "plain_text", "text": line[:1500], "emoji": False}}
+    text = line[:1500].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    try:
+        await client.chat_postEphemeral(
+            channel=channel, user=user, text=text, blocks=[block], parse="none", link_names=False
+        )
+    except SLACK_FAILS as error:
+        log.warning("clicker not told", user=user, error=failure(error))
+
+
 def failure(error: Exception) -> str:
     """A failure in a word; the texts of slack_sdk carry whole answers."""
     code = str(error.response.get("error")) if isinstance(error, SlackApiError) else ""

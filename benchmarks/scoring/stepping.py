@@ -12,6 +12,7 @@ from sentinel.clock import ManualClock
 from sentinel.detection.anomaly import Anomaly
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.detector import Detector
+from sentinel.detection.pattern import NOVELTY_CAP, PatternTier
 from sentinel.telemetry.batch import SampleBatch
 from sentinel.telemetry.series import Series, identify
 
@@ -41,8 +42,8 @@ def described(size: int) -> dict[int, Series]:
 
 
 def base_tier(size: int) -> Stepper:
-    """The detector on batches with one sample of every series."""
-    config = DetectorConfig(max_series=max(size, 1))
+    """The detector on batches with one sample of every series, without the two tiers for chosen series."""
+    config = DetectorConfig(max_series=max(size, 1), pattern_series=0, service_score=False)
     detector, series = Detector(config), described(size)
     ids = np.fromiter(series, np.uint64, size)
 
@@ -55,9 +56,15 @@ def base_tier(size: int) -> Stepper:
 
 
 def pattern_tier(size: int) -> Stepper | None:
-    """The pattern tier alone, on series that were all chosen for it; None while there is none."""
-    del size
-    return None
+    """The pattern tier alone, on series that were all chosen for it, from when it has half its lags to compare."""
+    tier, slots = PatternTier(size), np.arange(size)
+    least, alarm = np.full(size, 1e-3), np.full(size, NOVELTY_CAP + 1)
+
+    def step(tick: int, values: Floats) -> object:
+        return tier.step(slots, values, least, alarm)
+
+    warm = max(scale.block * scale.lags for scale in tier.scales) // 2
+    return Stepper(step, warm, tier, touched=array_bytes(tier) // size)
 
 
 class _Deaf:
@@ -69,7 +76,7 @@ class _Deaf:
 
 def actor(size: int) -> tuple[DetectionActor, int]:
     """A detection actor for `size` series, as Ray would hold it, and its warm-up in samples a series."""
-    config = DetectorConfig(max_series=size)
+    config = DetectorConfig(max_series=size, pattern_series=0)
     stage = DetectionActor(
         name="sentinel-detection-0",
         config=config,

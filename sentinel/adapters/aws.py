@@ -1,74 +1,40 @@
-"""The Cloud port on AWS: one attempt per effect, and every failure classified once.
+"""The Cloud port on AWS: several accounts and regions, one attempt per effect, one short session per step."""
 
-Whether a failed call may have had an effect is decided here and nowhere else. Error codes are those of the EC2
-API reference ("Error codes for the Amazon EC2 API") and of the ECS service model that botocore carries.
-"""
-
+import json
 import re
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from importlib.metadata import entry_points
+from typing import Any
 
 import boto3
 import structlog
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    LoginError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    ProxyConnectionError,
-    SSOError,
-    TokenRetrievalError,
-)
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import ClientError, NoCredentialsError
 
+from sentinel.adapters import aws_ec2, aws_ecs, aws_others
+from sentinel.adapters.aws_calls import AwsCall, shown
+from sentinel.adapters.aws_errors import classified, classify, usable_endpoint
 from sentinel.adapters.in_memory import refuse_unless_callable
-from sentinel.errors import Forbidden, Invalid, OutcomeUnknown, SentinelError, Unavailable
+from sentinel.clock import Clock, SystemClock
+from sentinel.errors import Forbidden, Invalid, OutcomeUnknown
 from sentinel.ids import StepKey
 from sentinel.incidents.nouns import Step
 from sentinel.ports import Observed
+from sentinel.remediation.action import Place
+from sentinel.remediation.actions import action_named
+from sentinel.remediation.iam import Policy, look_policy, session_policy
 
-if TYPE_CHECKING:
-    from mypy_boto3_ec2.client import EC2Client
-    from mypy_boto3_ec2.type_defs import InstanceStateChangeTypeDef
-    from mypy_boto3_ecs.client import ECSClient
+__all__ = ["AwsCloud", "Role", "StaticCredentials", "classify"]
 
 _log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 LONGEST_READ_S = 60.0
 LOOK_READ_S = 10.0  # a look costs nothing to repeat, so it waits less than an effect
-
-_THROTTLED = re.compile(
-    r"Throttl|RequestLimitExceeded|TooManyRequests|BandwidthLimitExceeded|SlowDown|PriorRequestNotComplete"
-    r"|Insufficient\w*Capacity"
-)
-_CREDENTIALS = re.compile(
-    r"Signature|AuthFailure|AccessKeyId|AuthenticationToken|ClientTokenId|UnrecognizedClient|InvalidToken"
-    r"|ExpiredToken|RequestExpired|OptInRequired"
-)
-_REFUSED = re.compile(r"AccessDenied|Unauthorized|NotFound|OperationNotPermitted|Blocked|PendingVerification")
-_NO_CREDENTIALS = (
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    SSOError,
-    LoginError,
-    TokenRetrievalError,
-)
-_NOT_CONNECTED = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
-_BOTO_ERRORS = (BotoCoreError, ClientError, ResponseParserError)
-
-_CREDENTIALS_HINT = "check the AWS credentials of this process (role, profile or environment) and its clock"
-_CONNECT_HINT = "check the network, executor.aws_region and executor.aws_endpoint_url"
+_SESSION_S = 900  # the least that STS gives
+_EXTENSIONS = "sentinel.aws_calls"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,69 +43,29 @@ class StaticCredentials:
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
 
 
-def classify(error: Exception, doing: str, *, effect: bool) -> SentinelError:
-    """What a failure of boto3 means to the caller; `effect` says that a request with an effect may have gone out.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """The role to assume in another account, and the external id that its owner asks for."""
 
-    Forbidden or Invalid: refused, for good. Unavailable: no effect, may be repeated. OutcomeUnknown: only with
-    `effect`, where neither AWS's refusal nor a failure to connect proves that nothing happened.
-    """
-    if isinstance(error, ClientError):
-        return _classify_answer(error, doing, effect=effect)
-    if isinstance(error, _NO_CREDENTIALS):
-        return Forbidden(f"{doing}: no usable AWS credentials ({type(error).__name__}); {_CREDENTIALS_HINT}")
-    if isinstance(error, _NOT_CONNECTED):
-        return Unavailable(f"{doing}: cannot connect to AWS ({type(error).__name__}); {_CONNECT_HINT}")
-    if isinstance(error, ParamValidationError):
-        return Invalid(doing, _one_line(str(error)), "parameters of the form that the AWS API declares")
-    # Everything left is a connection that broke, a reply that never came or one that could not be read.
-    # boto3's own text is not shown: for connection errors it holds the endpoint's URL, user part and all.
-    if effect:
-        return OutcomeUnknown(f"{doing}: sent, but no readable answer came ({type(error).__name__})")
-    return Unavailable(f"{doing}: no readable answer from AWS ({type(error).__name__}); {_CONNECT_HINT}")
+    arn: str
+    external_id: str = ""
 
 
-def _classify_answer(error: ClientError, doing: str, *, effect: bool) -> SentinelError:
-    code = error.response.get("Error", {}).get("Code", "")
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    said = f"{code}: {_one_line(error.response.get('Error', {}).get('Message', ''))}"
-    if status == 429 or _THROTTLED.search(code):
-        return Unavailable(f"{doing}: AWS asks to wait ({code})")
-    if _CREDENTIALS.search(code):
-        # Not AWS's message: for a wrong signature it repeats signed headers, the session token among them.
-        return Forbidden(f"{doing}: AWS does not accept the credentials ({code}); {_CREDENTIALS_HINT}")
-    if _REFUSED.search(code):
-        return Forbidden(f"{doing}: {said}")
-    if 400 <= status < 500 and status != 408 and code != "RequestTimeout":
-        return Invalid(doing, said, "a call that AWS accepts")
-    if effect:
-        return OutcomeUnknown(f"{doing}: AWS failed with {status} ({code}), and may have acted")
-    return Unavailable(f"{doing}: AWS failed with {status} ({code})")
-
-
-def _one_line(text: str) -> str:
-    """AWS's words as one short line, without access key ids."""
-    line = re.sub(r"\b(AKIA|ASIA)[A-Z0-9]{8,}", r"\1…", " ".join(text.split()))
-    return line if len(line) <= 240 else line[:239] + "…"
-
-
-@contextmanager
-def _classified(doing: str, *, effect: bool) -> Iterator[None]:
-    try:
-        yield
-    except _BOTO_ERRORS as error:
-        raise classify(error, doing, effect=effect) from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Clients:
-    ecs: "ECSClient"
-    ec2: "EC2Client"
+def longest_call_s(call_timeout_s: float) -> float:
+    """How long one effectful call can at most be on its way."""
+    return CONNECT_TIMEOUT_S + min(LONGEST_READ_S, call_timeout_s)
 
 
 class AwsCloud:
-    """Keeps `ports.Cloud` on AWS. Safe from any thread; clients are made at the first call and kept."""
+    """Keeps `ports.Cloud` on AWS. Safe from any thread; clients are made at the first call and kept.
+
+    A step's account and region are those that it names, else `home`. Where `roles` has a role for the account, each
+    effect gets a session of its own that may do its one action on its one ARN, and only for as long as we would send.
+    Where it has none, our own credentials must be of that account.
+    """
 
     def __init__(
         self,
@@ -148,10 +74,19 @@ class AwsCloud:
         *,
         call_timeout_s: float,
         credentials: StaticCredentials | None = None,
+        account: str = "",
+        regions: frozenset[str] = frozenset(),
+        roles: Mapping[str, Role] | None = None,
+        send_within_s: float = 30.0,
+        clock: Clock | None = None,
     ) -> None:
-        self._region = region
+        self._home = Place(account=account, region=region)
+        self._regions = regions | {region}
         self._endpoint_url = endpoint_url or None
         self._credentials = credentials
+        self._roles = dict(roles or {})
+        self._good_for_ms = round((send_within_s + longest_call_s(call_timeout_s)) * 1000)
+        self._clock = clock or SystemClock()
         # One attempt: with boto3's own retries one reboot whose reply was lost was carried out three times.
         self._effect_config = Config(
             retries={"total_max_attempts": 1},
@@ -165,148 +100,169 @@ class AwsCloud:
         )
         self._lock = threading.Lock()
         self._made_session: boto3.session.Session | None = None
-        self._made_clients: dict[str, _Clients] = {}
+        self._own_account = ""
+        self._looking: dict[str, tuple[boto3.session.Session, float]] = {}  # by account, with its monotonic end
+        self._clients: dict[tuple[str, str, str, int], Any] = {}
 
     def observe(self, step: Step) -> Observed:
-        """The target of `step` as it is now: of a service status, desired, running, pending, deployment_id; of an
-        instance state, launch_time_ms."""
-        refuse_unless_callable(step, self._region)
+        """The target of `step` as it is now; the catalog says which values an action reads."""
+        call, place = self._asked(step)
         doing = f"look at {step.target}"
-        with _classified(doing, effect=False):
-            clients = self._clients("look", self._look_config, doing)
-            if step.action.startswith("ecs."):
-                return _observed_service(clients.ecs, step)
-            return _observed_instance(clients.ec2, step)
+        with classified(doing, effect=False):
+            return call.look(self._look_client(call, place, doing), step)
 
     def send(self, step: Step, key: StepKey) -> str:
-        """Make the one effectful call of `step`'s action, and answer what AWS said, in a line.
-
-        None of these calls takes an idempotency token; `key` ties our log to the request id in CloudTrail.
-        """
-        refuse_unless_callable(step, self._region)
+        """Make the one effectful call of `step`'s action, and answer what AWS said, in a line."""
+        call, place = self._asked(step)
         doing = f"{step.action} on {step.target}"
-        # Two phases, so that a failure to build a client or to refresh credentials is never taken for a sent call.
-        with _classified(doing, effect=False):
-            clients = self._clients("effect", self._effect_config, doing)
-            self._refresh_credentials()
-        with _classified(doing, effect=True):
-            answer = _call(clients, step, doing)
+        # Two phases, so that a failure to build a client or to get credentials is never taken for a sent call.
+        with classified(doing, effect=False):
+            client = self._effect_client(call, step, key, place, doing)
+        with classified(doing, effect=True):
+            answer = call.answer(getattr(client, call.method)(**call.request(step, key)))
+        if not answer:
+            raise OutcomeUnknown(f"{doing}: sent, but the answer is incomplete")
         _log.info("aws_call", step_key=key, action=step.action, target=step.target, answer=answer)
         return answer
+
+    def rehearse(self, step: Step) -> str:
+        """What `send` would send. EC2 is asked by DryRun whether it would do it; the others cannot be asked."""
+        call, place = self._asked(step)
+        doing = f"rehearse {step.action} on {step.target}"
+        text = shown(call, step, StepKey("rehearsal"))
+        with classified(doing, effect=False):
+            client = self._look_client(call, place, doing)
+            if not call.can_rehearse:
+                return text
+            try:
+                getattr(client, call.method)(**call.request(step, StepKey("rehearsal")), DryRun=True)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") != "DryRunOperation":
+                    raise
+        return f"{text}; AWS says that it would"
 
     def whoami(self) -> str:
         """The account these credentials belong to. Raises as `observe` does."""
         doing = "ask AWS who we are"
-        with _classified(doing, effect=False):
+        with classified(doing, effect=False):
             session = self._session()
-            with _usable_endpoint(doing), self._lock:
+            with usable_endpoint(doing), self._lock:
                 sts = session.client("sts", endpoint_url=self._endpoint_url, config=self._look_config)
-            return str(sts.get_caller_identity()["Account"])
+            self._own_account = str(sts.get_caller_identity()["Account"])
+        return self._own_account
+
+    def _asked(self, step: Step) -> tuple[AwsCall, Place]:
+        refuse_unless_callable(step)
+        call = CALLS.get(step.action)
+        if call is None:
+            raise Invalid("step.action", step.action, "an action that the AWS adapter can carry out")
+        named = action_named(step.action).place_of(step.params)
+        place = Place(account=named.account or self._home.account, region=named.region or self._home.region)
+        if place.region not in self._regions:
+            listed = ", ".join(sorted(self._regions))
+            raise Forbidden(f"{step.target} is not in {listed}: executor.aws_region and aws_regions allow no other")
+        return call, place
 
     def _session(self) -> boto3.session.Session:
         with self._lock:
             if self._made_session is None:
-                pair = self._credentials
-                self._made_session = boto3.session.Session(
-                    region_name=self._region,
-                    aws_access_key_id=pair.access_key_id if pair else None,
-                    aws_secret_access_key=pair.secret_access_key if pair else None,
-                )
+                self._made_session = self._session_of(self._credentials)
             return self._made_session
 
-    def _clients(self, use: str, config: Config, doing: str) -> _Clients:
-        session = self._session()
-        with self._lock:  # clients are thread-safe, making one from a session is not
-            if use not in self._made_clients:
-                with _usable_endpoint(doing):
-                    self._made_clients[use] = _Clients(
-                        session.client("ecs", endpoint_url=self._endpoint_url, config=config),
-                        session.client("ec2", endpoint_url=self._endpoint_url, config=config),
-                    )
-            return self._made_clients[use]
+    def _session_of(self, pair: StaticCredentials | None) -> boto3.session.Session:
+        return boto3.session.Session(
+            region_name=self._home.region,
+            aws_access_key_id=pair.access_key_id if pair else None,
+            aws_secret_access_key=pair.secret_access_key if pair else None,
+            aws_session_token=pair.session_token if pair else None,
+        )
 
-    def _refresh_credentials(self) -> None:
+    def _look_client(self, call: AwsCall, place: Place, doing: str) -> Any:
+        if place.account not in self._roles:
+            self._require_own(place, doing)
+            return self._client(self._session(), "look", call.service, place.region, doing)
+        session, ends_at = self._looking.get(place.account, (None, 0.0))
+        if session is None or self._clock.monotonic() >= ends_at:
+            session = self._assumed(place.account, "sentinel-look", look_policy(), doing)
+            self._looking[place.account] = (session, self._clock.monotonic() + _SESSION_S / 2)
+        return self._client(session, "look", call.service, place.region, doing)
+
+    def _effect_client(self, call: AwsCall, step: Step, key: StepKey, place: Place, doing: str) -> Any:
+        if place.account in self._roles:
+            policy = session_policy(step, self._home, self._clock.now_ms() + self._good_for_ms)
+            maker: Any = self._assumed(place.account, key, policy, doing).client
+            with usable_endpoint(doing):
+                return maker(
+                    call.service,
+                    region_name=place.region,
+                    endpoint_url=self._endpoint_url,
+                    config=self._effect_config,
+                )
+        self._require_own(place, doing)
+        client = self._client(self._session(), "effect", call.service, place.region, doing)
         found = self._session().get_credentials()
         if found is None:
             raise NoCredentialsError
         found.get_frozen_credentials()
+        return client
 
+    def _client(self, session: boto3.session.Session, use: str, service: str, region: str, doing: str) -> Any:
+        config = self._effect_config if use == "effect" else self._look_config
+        kept = (use, service, region, id(session))
+        with self._lock:  # clients are thread-safe, making one from a session is not
+            if kept not in self._clients:
+                with usable_endpoint(doing):
+                    maker: Any = session.client
+                    self._clients[kept] = maker(
+                        service, region_name=region, endpoint_url=self._endpoint_url, config=config
+                    )
+            return self._clients[kept]
 
-@contextmanager
-def _usable_endpoint(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:  # boto3's word for a malformed endpoint URL or region; the text may hold a password
-        raise Unavailable(f"{doing}: no AWS endpoint can be made ({type(error).__name__}); {_CONNECT_HINT}") from None
-
-
-def _call(clients: _Clients, step: Step, doing: str) -> str:
-    params = step.params
-    match step.action:
-        case "ecs.scale_service":
-            reply = clients.ecs.update_service(
-                cluster=str(params["cluster"]),
-                service=str(params["service"]),
-                desiredCount=int(params["desired_count"]),
+    def _require_own(self, place: Place, doing: str) -> None:
+        """Our own credentials are of the account that the step names, asked once. Raises Forbidden if not."""
+        if place.account and place.account != (self._own_account or self.whoami()):
+            raise Forbidden(
+                f"{doing}: our credentials are of account {self._own_account}, and executor.aws_accounts names no role "
+                f"in {place.account}"
             )
-        case "ecs.force_new_deployment":
-            reply = clients.ecs.update_service(
-                cluster=str(params["cluster"]), service=str(params["service"]), forceNewDeployment=True
+
+    def _assumed(self, account: str, name: str, policy: Policy, doing: str) -> boto3.session.Session:
+        """A session of the account's role, narrowed by `policy`. Its name shows in CloudTrail."""
+        role = self._roles[account]
+        if f":{account}:" not in role.arn:
+            raise Forbidden(f"{doing}: the role {role.arn} is not of account {account}")
+        base = self._session()
+        with usable_endpoint(doing), self._lock:
+            sts = base.client("sts", endpoint_url=self._endpoint_url, config=self._look_config)
+        asked: dict[str, Any] = {
+            "RoleArn": role.arn,
+            # At most 64 characters; the end of a step key tells steps apart.
+            "RoleSessionName": re.sub(r"[^\w+=,.@-]", "-", name)[-64:],
+            "Policy": json.dumps(policy),
+            "DurationSeconds": _SESSION_S,
+        }
+        if role.external_id:
+            asked["ExternalId"] = role.external_id
+        given = sts.assume_role(**asked)["Credentials"]
+        return self._session_of(
+            StaticCredentials(
+                access_key_id=given["AccessKeyId"],
+                secret_access_key=given["SecretAccessKey"],
+                session_token=given["SessionToken"],
             )
-        case "ec2.reboot_instance":
-            clients.ec2.reboot_instances(InstanceIds=[str(params["instance_id"])])
-            return "reboot accepted"
-        case "ec2.stop_instance":
-            stopped = clients.ec2.stop_instances(InstanceIds=[str(params["instance_id"])])
-            return _state_change(stopped.get("StoppingInstances", []), doing)
-        case "ec2.start_instance":
-            started = clients.ec2.start_instances(InstanceIds=[str(params["instance_id"])])
-            return _state_change(started.get("StartingInstances", []), doing)
-        case _:
-            raise Invalid("step.action", step.action, "an action that the AWS adapter can carry out")
-    if "service" not in reply:  # botocore reads a JSON reply that was cut short as one without members
-        raise OutcomeUnknown(f"{doing}: sent, but the answer is incomplete")
-    service = reply["service"]
-    deployments = ", ".join(each["id"] for each in service.get("deployments", []) if each.get("status") == "PRIMARY")
-    return f"desired {service.get('desiredCount')}, running {service.get('runningCount')}, deployment {deployments}"
+        )
 
 
-def _state_change(changes: "Sequence[InstanceStateChangeTypeDef]", doing: str) -> str:
-    if not changes:
-        raise OutcomeUnknown(f"{doing}: sent, but the answer is incomplete")
-    before = changes[0].get("PreviousState", {}).get("Name", "unknown")
-    return f"{before} -> {changes[0].get('CurrentState', {}).get('Name', 'unknown')}"
+def _with_extensions(ours: Mapping[str, AwsCall]) -> Mapping[str, AwsCall]:
+    calls = dict(ours)
+    for entry in entry_points(group=_EXTENSIONS):
+        call = entry.load()
+        if not isinstance(call, AwsCall) or entry.name in calls:
+            raise Invalid(
+                f"entry point {entry.name} in {_EXTENSIONS}", entry.value, "an AwsCall of a name that is free"
+            )
+        calls[entry.name] = call
+    return calls
 
 
-def _observed_service(ecs: "ECSClient", step: Step) -> Observed:
-    reply = ecs.describe_services(cluster=str(step.params["cluster"]), services=[str(step.params["service"])])
-    service = next(iter(reply.get("services", [])), None)
-    if service is None:
-        why = next((failure.get("reason", "") for failure in reply.get("failures", [])), "")
-        if not why:  # a JSON reply that was cut short reads as one without members: it says nothing of the service
-            raise Unavailable(f"look at {step.target}: the answer is incomplete")
-        raise Forbidden(f"no such ECS service: {step.target} ({why})")
-    primary = (each["id"] for each in service.get("deployments", []) if each.get("status") == "PRIMARY")
-    return Observed(
-        values={
-            "status": service["status"],
-            "desired": service["desiredCount"],
-            "running": service["runningCount"],
-            "pending": service["pendingCount"],
-            "deployment_id": next(primary, ""),
-        }
-    )
-
-
-def _observed_instance(ec2: "EC2Client", step: Step) -> Observed:
-    reply = ec2.describe_instances(InstanceIds=[str(step.params["instance_id"])])
-    found = (each for reservation in reply.get("Reservations", []) for each in reservation.get("Instances", []))
-    instance = next(found, None)
-    if instance is None:
-        raise Forbidden(f"no such EC2 instance: {step.target}")
-    return Observed(
-        values={
-            "state": instance["State"]["Name"],
-            "launch_time_ms": round(instance["LaunchTime"].timestamp() * 1000),
-        }
-    )
+CALLS: Mapping[str, AwsCall] = _with_extensions({**aws_ec2.CALLS, **aws_ecs.CALLS, **aws_others.CALLS})

@@ -1,5 +1,6 @@
 """The store of outside events in memory. It passes the contract tests of its port."""
 
+import itertools
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from sentinel.telemetry.events import Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
+    position: int
     event: Event | None
     letter: DeadLetter  # what it would be if it were dead; `reason` says whether it is
     settled_at_ms: int | None
@@ -21,23 +23,25 @@ class InMemoryEventStore:
     """Keeps `ports.EventStore` in a dictionary, and nothing after the process. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[str, str], _Row] = {}  # in order of arrival: positions count from 1
+        self._rows: dict[tuple[str, str], _Row] = {}  # in order of arrival
+        self._positions = itertools.count(1)
         self._lock = threading.Lock()
 
     def receive(self, events: Sequence[Event], received_at_ms: int) -> list[bool]:
         with self._lock:
-            return [self._keep(_row(event, received_at_ms)) for event in events]
+            return [self._keep(_row(next(self._positions), event, received_at_ms)) for event in events]
 
     def bury(self, letter: DeadLetter) -> bool:
         with self._lock:
-            return self._keep(_Row(event=None, letter=letter, settled_at_ms=letter.received_at_ms))
+            position = next(self._positions)
+            return self._keep(_Row(position=position, event=None, letter=letter, settled_at_ms=letter.received_at_ms))
 
     def pending(self, limit: int) -> list[Pending]:
         refuse_unless_positive(limit)
         with self._lock:
             found = [
-                Pending(position=position, event=row.event)
-                for position, row in enumerate(self._rows.values(), start=1)
+                Pending(position=row.position, event=row.event)
+                for row in self._rows.values()
                 if row.settled_at_ms is None
             ]
         return found[:limit]
@@ -45,8 +49,8 @@ class InMemoryEventStore:
     def settle(self, positions: Sequence[int], at_ms: int, reason: str = "") -> None:
         chosen = set(positions)
         with self._lock:
-            for position, (key, row) in enumerate(list(self._rows.items()), start=1):
-                if position in chosen and row.settled_at_ms is None:
+            for key, row in list(self._rows.items()):
+                if row.position in chosen and row.settled_at_ms is None:
                     letter = replace(row.letter, reason=reason)
                     self._rows[key] = replace(row, settled_at_ms=at_ms, letter=letter)
 
@@ -76,12 +80,25 @@ class InMemoryEventStore:
                 found[row.letter.source] = was
         return dict(sorted(found.items()))
 
+    def forget(self, placed_before_ms: int, dead_before_ms: int, limit: int) -> int:
+        refuse_unless_positive(limit)
+        with self._lock:
+            old = [
+                key
+                for key, row in self._rows.items()
+                if row.settled_at_ms is not None
+                and row.settled_at_ms < (dead_before_ms if row.letter.reason else placed_before_ms)
+            ]
+            for key in old[:limit]:
+                del self._rows[key]
+        return len(old[:limit])
+
     def _keep(self, row: _Row) -> bool:
         key = (row.letter.source, row.letter.event_id)
         return self._rows.setdefault(key, row) is row
 
 
-def _row(event: Event, received_at_ms: int) -> _Row:
+def _row(position: int, event: Event, received_at_ms: int) -> _Row:
     letter = DeadLetter(
         source=event.source,
         event_id=event.event_id,
@@ -89,4 +106,5 @@ def _row(event: Event, received_at_ms: int) -> _Row:
         reason="",
         body=event_text(event),
     )
-    return _Row(event=event, letter=letter, settled_at_ms=received_at_ms if event.kind == "change" else None)
+    settled_at_ms = received_at_ms if event.kind == "change" else None
+    return _Row(position=position, event=event, letter=letter, settled_at_ms=settled_at_ms)

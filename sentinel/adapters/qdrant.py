@@ -1,63 +1,58 @@
 """Memory of incidents in Qdrant: embedded in a directory, on a server, or switched off.
 
-qdrant-client's embedded mode has no lock between threads (four of them broke its index for good) and
-evaluates filters point by point in Python. So there is one worker thread, and no query has a filter.
-`qdrant_embedded.py` keeps other processes out of its directory.
+The embedded Qdrant evaluates filters point by point in Python, so there no query has one: more is asked for, and
+what is of another tenant or environment is left out here. `qdrant_calls.py` has the one thread and the attempts,
+`qdrant_points.py` what a point is, and `qdrant_embedded.py` keeps other processes out of its directory.
 """
 
 import math
 import os
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from hashlib import sha256
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException
-from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+from qdrant_client.http.exceptions import UnexpectedResponse
 
 from sentinel import settings
+from sentinel.adapters.qdrant_calls import Calls
 from sentinel.adapters.qdrant_embedded import lock_directory, open_embedded
-from sentinel.correlation.signature import DIMENSIONS, SIGNATURE_VERSION
+from sentinel.adapters.qdrant_points import (
+    EMBEDDER,
+    INDEXES,
+    OURS,
+    SIZES,
+    checked,
+    filter_of,
+    held_of,
+    memory_of,
+    point_of,
+)
+from sentinel.clock import Clock, SystemClock
+from sentinel.correlation.recall import fused
+from sentinel.correlation.scope import ANYWHERE, Scope
+from sentinel.correlation.signature import Vectors
 from sentinel.errors import Invalid, Unavailable
 from sentinel.ids import IncidentId
 from sentinel.ports import Memory, Recalled
 
-T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
-VECTOR_NAME = "sig"
-EMBEDDER: Mapping[str, str | int] = {"embedder": "signature", "dim": DIMENSIONS, "version": SIGNATURE_VERSION}
 DISABLED_NOTE = "memory is off (SENTINEL_QDRANT_ENABLED=false): no similar incidents are recalled"
-_INDEXES: Mapping[str, models.PayloadSchemaType] = {
-    "incident_id": models.PayloadSchemaType.KEYWORD,
-    "services": models.PayloadSchemaType.KEYWORD,
-    "outcome": models.PayloadSchemaType.KEYWORD,
-    "opened_at_ms": models.PayloadSchemaType.INTEGER,
-}
-# What the client raises: of its own from a server; embedded also plain Python errors, SQLite's and the system's.
-_CLIENT_ERRORS = (ApiException, QdrantException, OSError, RuntimeError, ValueError, sqlite3.Error)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Payload:
-    """A point's payload: a Memory without its vector."""
-
-    incident_id: str
-    title: str
-    services: tuple[str, ...]
-    opened_at_ms: int
-    outcome: str
-    runbook: str | None
-    fixed_by: tuple[str, ...]
-    recovery_ms: int | None
+_ATTEMPTS = 3  # of what must arrive; recall is tried once, for an incident waits for it
+_BATCH = 100
+_PAGE = 1000
+_ASKED = 4  # candidates a vector for each memory that is wanted
+_LEAST_ASKED = 20
+_STRICT = models.StrictModeConfig(
+    enabled=True,
+    max_query_limit=_PAGE,
+    upsert_max_batchsize=_BATCH,
+    unindexed_filtering_retrieve=False,
+    unindexed_filtering_update=False,
+)
 
 
 def open_memory(qdrant: settings.Qdrant) -> "QdrantMemory | DisabledMemory":
@@ -83,8 +78,9 @@ def open_memory(qdrant: settings.Qdrant) -> "QdrantMemory | DisabledMemory":
 class QdrantMemory:
     """Implements `ports.IncidentMemory`. Callable from any thread; calls run one after the other.
 
-    `note` is empty while the memory works, and else says in a sentence why nothing is recalled.
-    Build it with `embedded`, `server` or `open_memory`.
+    `note` is empty while the memory works, and else says in a sentence why nothing is recalled. A collection that an
+    earlier version of ours made with other vectors is made anew, empty: `held` then names nothing, and whoever has the
+    journal remembers it all again. Build it with `embedded`, `server` or `open_memory`.
     """
 
     def __init__(
@@ -93,21 +89,26 @@ class QdrantMemory:
         where: str,
         collection: str,
         embedder: Mapping[str, Any],
+        clock: Clock,
         lock: int | None = None,
     ):
-        self.note = ""
         self._where = where
         self._collection = collection
         self._embedder = dict(embedder)
         self._lock = lock
         self._ready = False
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="qdrant")
+        self._calls = Calls(where, clock)
         try:
             # In the worker, for SQLite binds a connection to the thread that opened it.
-            self._client = self._run(connect)
+            self._client = self._calls.run(connect)
         except BaseException:
             self._release()
             raise
+
+    @property
+    def note(self) -> str:
+        """See `ports.IncidentMemory`."""
+        return self._calls.note
 
     @classmethod
     def embedded(
@@ -115,18 +116,23 @@ class QdrantMemory:
     ) -> "QdrantMemory":
         """Open or create the memory in directory `path` (mode 0700).
 
-        Raises Unavailable if another owner has it open, naming its process; Invalid if others may
-        write the directory, or if its collection was made by another embedder.
+        Raises Unavailable if another owner has it open, naming its process, or if its files are damaged; Invalid if
+        others may write the directory, or if its collection is not ours.
         """
         directory = Path(path)
         lock = lock_directory(directory)
         where = f"the embedded Qdrant in {directory}"
-        memory = cls(lambda: open_embedded(directory), where, collection, embedder, lock)
         try:
-            memory._run(memory._prepare)
-        except BaseException:
-            memory.close()
-            raise
+            memory = cls(lambda: open_embedded(directory), where, collection, embedder, SystemClock(), lock)
+            try:
+                memory._calls.run(memory._prepare)
+            except BaseException:
+                memory.close()
+                raise
+        except Unavailable as error:
+            raise Unavailable(
+                f"{error}; if its files are damaged, move the directory away: the journal fills a new one"
+            ) from None
         return memory
 
     @classmethod
@@ -140,29 +146,32 @@ class QdrantMemory:
         timeout_s: float = 5,
         collection: str = "sentinel_incidents",
         embedder: Mapping[str, Any] = EMBEDDER,
+        clock: Clock | None = None,
     ) -> "QdrantMemory":
-        """The memory on a server. Raises Invalid if the collection was made by another embedder.
+        """The memory on a server. Raises Invalid if the collection is not ours, or for a key over plain HTTP.
 
         A server that does not answer within `timeout_s` is asked again with each call; until then
         `note` says so.
         """
+        if api_key and not https and host not in settings.LOOPBACK_HOSTS:
+            raise Invalid("qdrant.https", https, "true, for an api_key over plain HTTP can be read on the way")
 
         def connect() -> QdrantClient:
             return QdrantClient(
                 host=host,
                 port=port,
                 https=https,
-                # As a header, for the client's own parameter warns of plain HTTP on loopback too; that a key
-                # goes over plain HTTP nowhere else is refused by the settings.
+                # As a header, for the client's own parameter warns of plain HTTP on loopback too.
                 headers={"api-key": api_key} if api_key else None,
                 timeout=math.ceil(timeout_s),
                 # Its check runs in a thread of its own and only warns.
                 check_compatibility=False,
             )
 
-        memory = cls(connect, f"the Qdrant server at {host}:{port}", collection, embedder)
+        where = f"the Qdrant server at {host}:{port}"
+        memory = cls(connect, where, collection, embedder, clock or SystemClock())
         try:
-            memory._run(memory._prepare)
+            memory._calls.run(memory._prepare)
         except Unavailable:
             _log.warning("memory_unavailable", note=memory.note)
         except BaseException:
@@ -170,82 +179,100 @@ class QdrantMemory:
             raise
         return memory
 
-    def remember(self, memory: Memory) -> None:
-        """Keep or replace the memory of one incident. Raises Invalid for a vector of another shape."""
-        vector = self._checked(memory.vector)
-        payload = _Payload(
-            incident_id=memory.incident_id,
-            title=memory.title,
-            services=memory.services,
-            opened_at_ms=memory.opened_at_ms,
-            outcome=memory.outcome,
-            runbook=memory.runbook,
-            fixed_by=memory.fixed_by,
-            recovery_ms=memory.recovery_ms,
-        )
-        point = models.PointStruct(
-            id=point_id(memory.incident_id), vector={VECTOR_NAME: vector}, payload=msgspec.to_builtins(payload)
-        )
+    def remember(self, memories: Sequence[Memory]) -> None:
+        """Keep or replace these memories. Raises Invalid for vectors of another shape; nothing is kept then."""
+        points = [point_of(memory) for memory in memories]
+        for start in range(0, len(points), _BATCH):
+            self._calls.run(partial(self._upsert, points[start : start + _BATCH]), _ATTEMPTS)
 
-        def upsert() -> None:
-            self._prepare()
-            self._client.upsert(self._collection, points=[point], wait=True)
-
-        self._run(upsert)
-
-    def similar(self, vector: NDArray[np.float32], limit: int) -> list[Recalled]:
-        """The nearest memories by cosine, best first. Raises Invalid for a vector of another shape."""
-        query = self._checked(vector)
+    def similar(self, vectors: Vectors, limit: int, scope: Scope = ANYWHERE) -> list[Recalled]:
+        """The memories most alike, best first. Raises Invalid for vectors of another shape."""
+        numbers = checked(vectors)
         if limit < 1:
             return []
+        asked = min(max(limit * _ASKED, _LEAST_ASKED), _PAGE)
+        while True:
+            found, more = self._nearest(numbers, asked, scope)
+            if len(found) >= limit or not more or asked >= _PAGE:
+                break
+            asked = min(asked * 4, _PAGE)
+        recalled = [
+            Recalled(memory=memory, similarity=similarity, why=why)
+            for memory in found.values()
+            for similarity, why in (fused(vectors, memory.vectors),)
+        ]
+        recalled.sort(key=lambda each: (-each.similarity, each.memory.incident_id))
+        return recalled[:limit]
 
-        def nearest() -> Sequence[models.ScoredPoint]:
+    def held(self) -> Mapping[IncidentId, int]:
+        """See `ports.IncidentMemory`."""
+        found: dict[IncidentId, int] = {}
+        offset: Any = None
+        while True:
+            points, offset = self._calls.run(partial(self._scroll, offset), _ATTEMPTS)
+            found.update(held_of(points))
+            if offset is None:
+                return found
+
+    def start_over(self) -> None:
+        """See `ports.IncidentMemory`."""
+
+        def anew() -> None:
+            self._client.delete_collection(self._collection)
+            self._ready = False
             self._prepare()
-            return self._client.query_points(
-                self._collection,
-                query=query,
-                using=VECTOR_NAME,
-                limit=limit,
-                with_payload=True,
-                with_vectors=[VECTOR_NAME],
-            ).points
 
-        found = [recalled for point in self._run(nearest) if (recalled := _recalled(point))]
-        return sorted(found, key=lambda each: (-each.similarity, each.memory.incident_id))
+        self._calls.run(anew, _ATTEMPTS)
 
     def close(self) -> None:
         """Release files and connections. Calling it twice is harmless; any other call raises Unavailable after it."""
         try:
-            closing = self._worker.submit(self._client.close)
-        except RuntimeError:
-            return  # an earlier close shut the worker down
-        try:
-            closing.result()
+            self._calls.close(self._client.close)
         finally:
             self._release()
 
     def _release(self) -> None:
-        self._worker.shutdown(wait=True)
+        self._calls.stop()
         if self._lock is not None:
             os.close(self._lock)
+            self._lock = None
 
-    def _run(self, call: Callable[[], T]) -> T:
-        """`call` in the one worker thread. Raises Unavailable for whatever the client raises."""
-        try:
-            answering = self._worker.submit(call)
-        except RuntimeError:
-            raise Unavailable(f"{self._where} is closed") from None
-        try:
-            answer = answering.result()
-        except _CLIENT_ERRORS as error:
-            self.note = f"{self._where} does not answer, so no similar incidents are recalled: {_said(error)}"
-            # Without its cause: a client error can carry the request, and with it the key.
-            raise Unavailable(self.note) from None
-        except Invalid as error:
-            self.note = str(error)
-            raise
-        self.note = ""
-        return answer
+    def _nearest(
+        self, numbers: Mapping[str, list[float]], asked: int, scope: Scope
+    ) -> tuple[dict[IncidentId, Memory], bool]:
+        """The nearest `asked` by each vector that meet `scope`, and whether there may be more."""
+        only = None if self._embedded else filter_of(scope)
+
+        def query() -> list[models.QueryResponse]:
+            self._prepare()
+            requests = [
+                models.QueryRequest(
+                    query=numbers[name], using=name, filter=only, limit=asked, with_payload=True, with_vector=True
+                )
+                for name in SIZES
+            ]
+            return self._client.query_batch_points(self._collection, requests=requests)
+
+        answers = self._calls.run(query)
+        points = {str(point.id): point for answer in answers for point in answer.points}
+        memories = [memory for point in points.values() if (memory := memory_of(point)) is not None]
+        found = {memory.incident_id: memory for memory in memories if scope.meets(memory.scope)}
+        return found, any(len(answer.points) >= asked for answer in answers)
+
+    def _upsert(self, points: list[models.PointStruct]) -> None:
+        self._prepare()
+        # An acknowledged write must be seen by the next question, and by every replica in one order.
+        self._client.upsert(self._collection, points=points, wait=True, ordering=models.WriteOrdering.STRONG)
+
+    def _scroll(self, offset: Any) -> tuple[list[models.Record], Any]:
+        self._prepare()
+        return self._client.scroll(
+            self._collection, limit=_PAGE, offset=offset, with_payload=["incident_id", "seq"], with_vectors=False
+        )
+
+    @property
+    def _embedded(self) -> bool:
+        return self._lock is not None
 
     def _prepare(self) -> None:
         """The collection exists and is ours; only the first success costs a call."""
@@ -255,34 +282,35 @@ class QdrantMemory:
             self._create()
         made_by = self._client.get_collection(self._collection).config.metadata
         if made_by != self._embedder:
-            raise Invalid(
-                f"qdrant.collection {self._collection}",
-                made_by,
-                f"one made by {self._embedder}: name another collection, or delete this one and rebuild it "
-                "from the journal",
-            )
+            if not made_by or made_by.get("embedder") not in OURS:
+                raise Invalid(
+                    f"qdrant.collection {self._collection}",
+                    made_by,
+                    f"one made by {self._embedder}: it is not Sentinel's, so name another collection",
+                )
+            _log.warning("memory_made_anew", where=self._where, made_by=made_by, now=self._embedder)
+            self._client.delete_collection(self._collection)
+            self._create()
         self._ready = True
 
     def _create(self) -> None:
         try:
             self._client.create_collection(
                 self._collection,
-                vectors_config={VECTOR_NAME: models.VectorParams(size=DIMENSIONS, distance=models.Distance.COSINE)},
+                vectors_config={
+                    name: models.VectorParams(size=size, distance=models.Distance.COSINE)
+                    for name, size in SIZES.items()
+                },
+                strict_mode_config=None if self._embedded else _STRICT,
                 metadata=self._embedder,
             )
         except UnexpectedResponse as error:
             if error.status_code != 409:  # else another process was faster, with the same intent
                 raise
-        if self._lock is None:
+        if not self._embedded:
             # At once, for a later index blocks writers; the embedded one has none.
-            for field, schema in _INDEXES.items():
+            for field, schema in INDEXES.items():
                 self._client.create_payload_index(self._collection, field_name=field, field_schema=schema, wait=True)
-
-    def _checked(self, vector: NDArray[np.float32]) -> list[float]:
-        if vector.shape != (DIMENSIONS,) or not np.isfinite(vector).all() or not vector.any():
-            raise Invalid("vector", vector.shape, f"{DIMENSIONS} finite numbers, not all zero")
-        numbers: list[float] = vector.astype(np.float32).tolist()
-        return numbers
 
 
 class DisabledMemory:
@@ -290,55 +318,19 @@ class DisabledMemory:
 
     note = DISABLED_NOTE
 
-    def remember(self, memory: Memory) -> None:
+    def remember(self, memories: Sequence[Memory]) -> None:
         """Do nothing."""
 
-    def similar(self, vector: NDArray[np.float32], limit: int) -> list[Recalled]:
+    def similar(self, vectors: Vectors, limit: int, scope: Scope = ANYWHERE) -> list[Recalled]:
         """Nothing."""
         return []
 
-    def close(self) -> None:
+    def held(self) -> Mapping[IncidentId, int]:
+        """Nothing."""
+        return {}
+
+    def start_over(self) -> None:
         """Do nothing."""
 
-
-def point_id(incident_id: IncidentId) -> str:
-    """The point of an incident: 128 bits of SHA-256 in the spelling of a UUID, so that a repeat replaces it."""
-    digest = sha256(incident_id.encode()).hexdigest()
-    return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
-
-
-def _recalled(point: models.ScoredPoint) -> Recalled | None:
-    vectors = point.vector if isinstance(point.vector, dict) else {}
-    try:
-        payload = msgspec.convert(point.payload, type=_Payload)
-        vector = np.array(msgspec.convert(vectors.get(VECTOR_NAME), type=list[float]), dtype=np.float32)
-    except msgspec.ValidationError as error:
-        # One foreign point must not cost the recall of all others.
-        _log.warning("memory_unreadable", point=str(point.id), why=str(error))
-        return None
-    memory = Memory(
-        incident_id=IncidentId(payload.incident_id),
-        vector=vector,
-        title=payload.title,
-        services=payload.services,
-        opened_at_ms=payload.opened_at_ms,
-        outcome=payload.outcome,
-        runbook=payload.runbook,
-        fixed_by=payload.fixed_by,
-        recovery_ms=payload.recovery_ms,
-    )
-    return Recalled(memory=memory, similarity=max(-1.0, min(1.0, point.score)))
-
-
-def _said(error: BaseException) -> str:
-    """The error in a line. Of a server's answer only the status: a body or a request may hold secrets."""
-    match error:
-        case UnexpectedResponse():
-            return f"it answered {error.status_code} {error.reason_phrase}".rstrip()
-        case ResponseHandlingException():
-            return type(error.source).__name__
-        case ApiException() | QdrantException():
-            return type(error).__name__
-        case _:
-            first = str(error).partition("\n")[0]
-            return f"{type(error).__name__}: {first[:200]}"
+    def close(self) -> None:
+        """Do nothing."""

@@ -69,20 +69,12 @@ class SlackMessenger:
         if not token and not webhook_url:
             raise Invalid("slack", "neither", "a bot_token or a webhook_url")
         self._channel = channel
-        # Retries are the caller's: slack_sdk's own handler posted a message twice after a lost reply.
-        # The timeout goes to aiohttp as it is; the annotation of slack_sdk knows whole seconds only.
         timeout: Any = timeout_s
-        self._web = (
-            AsyncWebClient(token=token, base_url=api_url, timeout=timeout, logger=_quiet(), retry_handlers=[])
-            if token
-            else None
-        )
+        self._web = web_client(token, api_url, timeout_s) if token else None
         # Not httpx here: it logs every URL at INFO, and this URL is the secret.
         self._hook = AsyncWebhookClient(webhook_url, timeout=timeout, logger=_quiet(), retry_handlers=[])
-        for client, url in ((self._web, api_url), (self._hook, webhook_url)):
-            # slack_sdk takes HTTPS_PROXY for everything; a double on this machine is not behind it.
-            if client and urlsplit(url).hostname in _LOOPBACK:
-                client.proxy = None
+        if urlsplit(webhook_url).hostname in _LOOPBACK:
+            self._hook.proxy = None
 
     @property
     def can_update(self) -> bool:
@@ -94,24 +86,13 @@ class SlackMessenger:
         if self._web is None:
             await self._post_to_webhook(blocks, text)
             return Card(channel=self._channel, ts="")
-        answer = await _answered(
-            self._web.chat_postMessage(
-                channel=self._channel,
-                blocks=[dict(block) for block in blocks],
-                text=text,
-                parse="none",
-                link_names=False,
-                unfurl_links=False,
-                unfurl_media=False,
-            )
-        )
-        return Card(channel=str(answer["channel"]), ts=str(answer["ts"]))
+        return await self._posted(self._web, self._channel, blocks, text)
 
     async def update(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> None:
         """Replace the message. Raises as `post` does; Invalid with only a webhook, or for a card without `ts`."""
         if self._web is None or not card.ts:
             raise Invalid("card", (card.channel, card.ts), "a message that was posted with a bot token")
-        await _answered(
+        await answered(
             self._web.chat_update(
                 channel=card.channel,
                 ts=card.ts,
@@ -122,12 +103,40 @@ class SlackMessenger:
             )
         )
 
+    async def reply(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> Card:
+        """Post in the thread below a message. Raises as `update` does."""
+        if self._web is None or not card.ts:
+            raise Invalid("card", (card.channel, card.ts), "a message that was posted with a bot token")
+        return await self._posted(self._web, card.channel, blocks, text, card.ts)
+
     async def check(self) -> str:
         """A line that says whom Slack takes us for (auth.test). Raises as `post` does."""
         if self._web is None:
             return f"Slack: webhook set, posts to {self._channel}; it cannot be checked without posting"
-        answer = await _answered(self._web.auth_test())
+        answer = await answered(self._web.auth_test())
         return f"Slack: {answer.get('user')} in workspace {answer.get('team')} ({answer.get('team_id')})"
+
+    async def _posted(
+        self,
+        web: AsyncWebClient,
+        channel: str,
+        blocks: Sequence[Mapping[str, object]],
+        text: str,
+        thread_ts: str | None = None,
+    ) -> Card:
+        answer = await answered(
+            web.chat_postMessage(
+                channel=channel,
+                thread_ts=thread_ts,
+                blocks=[dict(block) for block in blocks],
+                text=text,
+                parse="none",
+                link_names=False,
+                unfurl_links=False,
+                unfurl_media=False,
+            )
+        )
+        return Card(channel=str(answer["channel"]), ts=str(answer["ts"]))
 
     async def _post_to_webhook(self, blocks: Sequence[Mapping[str, object]], text: str) -> None:
         # The last three are fields of the webhook's JSON that `send` has no arguments for.
@@ -139,9 +148,21 @@ class SlackMessenger:
             "parse": "none",
             "link_names": False,
         }
-        answer: WebhookResponse = await _answered(self._hook.send_dict(body))
+        answer: WebhookResponse = await answered(self._hook.send_dict(body))
         if answer.status_code != HTTPStatus.OK or answer.body.strip() != "ok":
             raise _classify(answer.status_code, _code(answer.body), dict(answer.headers))
+
+
+def web_client(token: str, api_url: str, timeout_s: float) -> AsyncWebClient:
+    """Slack's Web API, one attempt a call."""
+    # Retries are the caller's: slack_sdk's own handler posted a message twice after a lost reply.
+    # The timeout goes to aiohttp as it is; the annotation of slack_sdk knows whole seconds only.
+    timeout: Any = timeout_s
+    client = AsyncWebClient(token=token, base_url=api_url, timeout=timeout, logger=_quiet(), retry_handlers=[])
+    # slack_sdk takes HTTPS_PROXY for everything; a double on this machine is not behind it.
+    if urlsplit(api_url).hostname in _LOOPBACK:
+        client.proxy = None
+    return client
 
 
 def _quiet() -> logging.Logger:
@@ -151,7 +172,7 @@ def _quiet() -> logging.Logger:
     return logger
 
 
-async def _answered(call: Awaitable[Any]) -> Any:
+async def answered(call: Awaitable[Any]) -> Any:
     """The answer of `call`, or its failure as one of ours.
 
     Ours is raised outside the handlers, without theirs as its context: what the libraries raise carries the

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     case,
+    delete,
     func,
     select,
     update,
@@ -134,6 +135,17 @@ class SqlEventStore:
             for row in connection.execute(query):
                 counts.setdefault(row.source, {})[row.state] = row.n
         return {source: Standing(**found) for source, found in sorted(counts.items())}
+
+    def forget(self, placed_before_ms: int, dead_before_ms: int, limit: int) -> int:
+        refuse_unless_positive(limit)
+        dead = EVENTS.c.reason != ""
+        before = case((dead, dead_before_ms), else_=placed_before_ms)
+        # The later of both times first: it is what the index can be asked for.
+        old = EVENTS.c.settled_at_ms < max(placed_before_ms, dead_before_ms)
+        chosen = select(EVENTS.c.position).where(old, EVENTS.c.settled_at_ms < before)
+        chosen = chosen.order_by(EVENTS.c.settled_at_ms).limit(limit)
+        with self._database.translated(), self._database.engine.begin() as connection:
+            return int(connection.execute(delete(EVENTS).where(EVENTS.c.position.in_(chosen))).rowcount)
 
     def _insert(self, rows: Sequence[Mapping[str, object]]) -> set[_Key]:
         """The keys of those `rows` that were not there."""

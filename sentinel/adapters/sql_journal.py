@@ -25,10 +25,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from sentinel.adapters.in_memory import refuse_unless_positive
 from sentinel.adapters.sql_database import BIG, METADATA, SqlDatabase
+from sentinel.adapters.sql_ledger import SWITCHES, apply_guard, switched
 from sentinel.errors import OutcomeUnknown
 from sentinel.ids import IncidentId
 from sentinel.incidents.audit import GENESIS, Record, refuse_unless_following
 from sentinel.ports import Located
+from sentinel.remediation.budget import Guard
 
 ENTRIES = Table(
     "entries",
@@ -70,16 +72,18 @@ class SqlJournalStore:
         """For another store in the same database and process: SQLite is best written through one connection."""
         return self._database
 
-    def append(self, records: Sequence[Record]) -> int:
-        """Write records of one incident, all or none, and answer the position of the last.
+    def append(self, records: Sequence[Record], guard: Guard | None = None) -> int:
+        """Write records of one incident and what `guard` adds, all or none, and answer the position of the last.
 
-        Raises Conflict and Unavailable as the port says, and OutcomeUnknown if the database went away during the
+        Raises Conflict, Held and Unavailable as the port says, and OutcomeUnknown if the database went away during the
         commit and could not be asked again.
         """
         with self._database.translated(), self._database.engine.connect() as connection:
             transaction = connection.begin()
             _serialise_appends(connection)
             refuse_unless_following(records, *_last_of(connection, records))
+            if guard:
+                apply_guard(connection, guard)
             connection.execute(insert(ENTRIES), [asdict(record) for record in records])
             position = _position_of(connection, records[-1])
             assert position is not None
@@ -108,6 +112,18 @@ class SqlJournalStore:
         with self._database.translated(), self._database.reader.connect() as connection:
             found = connection.scalars(query.order_by(func.max(ENTRIES.c.position).desc()))
             return [IncidentId(each) for each in found]
+
+    def switched(self) -> list[Record]:
+        with self._database.translated(), self._database.reader.connect() as connection:
+            return switched(connection)
+
+    def switch(self, record: Record) -> None:
+        with self._database.translated(), self._database.engine.begin() as connection:
+            _serialise_appends(connection)
+            before = switched(connection)
+            last = (before[-1].seq, before[-1].hash) if before else (0, GENESIS)
+            refuse_unless_following([record], *last)
+            connection.execute(insert(SWITCHES), [asdict(record)])
 
     def close(self) -> None:
         self._database.close()

@@ -20,3 +20,7 @@ class UnconnectedCloud:
     def send(self, step: Step, key: StepKey) -> str:
         """Raises Forbidden."""
         raise Forbidden(_WHY)
+
+    def rehearse(self, step: Step) -> str:
+        """Raises Forbidden."""
+        raise Forbidden(_WHY)

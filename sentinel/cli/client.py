@@ -36,9 +36,17 @@ class Client:
         """The JSON answer to a GET."""
         return self._call("GET", path, params={name: value for name, value in params.items() if value is not None})
 
+    def read(self, path: str) -> bytes:
+        """The body of the answer to a GET, as it is."""
+        return self._answer("GET", path).content
+
     def post(self, path: str, body: object) -> Any:
         """The JSON answer to a POST of JSON."""
         return self._call("POST", path, json=body)
+
+    def put(self, path: str, body: object) -> Any:
+        """The JSON answer to a PUT of JSON."""
+        return self._call("PUT", path, json=body)
 
     def ready(self) -> dict[str, Any] | None:
         """The health report once everything answers; None while it does not."""
@@ -50,6 +58,10 @@ class Client:
         return report
 
     def _call(self, method: str, path: str, **kwargs: Any) -> Any:
+        answer = self._answer(method, path, **kwargs)
+        return answer.json() if answer.content else None
+
+    def _answer(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **kwargs)
         except httpx.TimeoutException:
@@ -59,7 +71,7 @@ class Client:
                 f"{self.url} is not reached ({type(error).__name__}): is Sentinel up, or is it at another --api-url?"
             ) from None
         if answer.is_success:
-            return answer.json() if answer.content else None
+            return answer
         raise _error_of(answer)
 
 

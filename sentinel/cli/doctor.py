@@ -7,11 +7,12 @@ import ray
 from rich.console import Console
 from rich.markup import escape
 
-from actors import wiring
+from actors import wiring, wiring_approval, wiring_execution
 from sentinel.adapters.aws import AwsCloud
+from sentinel.adapters.clouds import Clouds
 from sentinel.adapters.qdrant import open_memory
 from sentinel.adapters.sql_journal import SqlJournalStore
-from sentinel.cli.checking import never_runs
+from sentinel.cli.checking import approval_lines, never_runs
 from sentinel.cli.client import Client
 from sentinel.cli.system import require_reachable
 from sentinel.errors import SentinelError, Unavailable
@@ -78,17 +79,24 @@ def _checkpoints(settings: Settings) -> str:
 
 
 def _slack(settings: Settings) -> str:
-    messenger = wiring.slack_messenger(settings)
+    messenger = wiring_approval.slack_messenger(settings)
     if messenger is None:
         return "off: plans are decided by API; set SENTINEL_SLACK_BOT_TOKEN and SENTINEL_SLACK_SIGNING_SECRET for Slack"
     return asyncio.run(messenger.check())
 
 
+def _approval(settings: Settings) -> str:
+    lines = approval_lines(settings)
+    wiring_approval.value_key(settings)
+    return "; ".join(lines) if lines else f"policy {settings.approval.policy.version}"
+
+
 def _aws(settings: Settings) -> str:
-    cloud = wiring.cloud(settings)
+    cloud = wiring_execution.cloud(settings)
     executor = settings.executor
     dry = ", dry run: nothing is sent" if executor.dry_run else ""
     allowed = len(executor.aws_ec2_instance_whitelist) + len(executor.aws_ecs_cluster_whitelist)
+    cloud = cloud.aws if isinstance(cloud, Clouds) else cloud
     if not isinstance(cloud, AwsCloud):
         return "no AWS is connected: set SENTINEL_EXECUTOR_BACKEND=aws to act on one"
     return f"account {cloud.whoami()} in {executor.aws_region}, {allowed} allow-list entries{dry}"
@@ -96,7 +104,7 @@ def _aws(settings: Settings) -> str:
 
 def _runbooks(settings: Settings) -> str:
     runbooks = [entry.runbook for entry in settings.runbooks]
-    allowed = wiring.limits(settings)
+    allowed = wiring_execution.limits(settings)
     dead = [each.name for index, each in enumerate(runbooks) if never_runs(each, runbooks[:index], allowed)]
     return f"{len(runbooks)} runbooks" + (f"; can never run: {', '.join(dead)} (see `sentinel check`)" if dead else "")
 
@@ -114,6 +122,7 @@ _CHECKS: Mapping[str, Check] = {
     "checkpoints": _checkpoints,
     "qdrant": _qdrant,
     "slack": _slack,
+    "approval": _approval,
     "aws": _aws,
     "runbooks": _runbooks,
     "ray": _ray,
@@ -124,6 +133,7 @@ _MEND: Mapping[str, str] = {
     "checkpoints": "set SENTINEL_DETECTION_CHECKPOINT_PATH to a directory that may be written, or to s3://BUCKET/PREFIX",
     "qdrant": "end the process that is named, set SENTINEL_QDRANT_HOST to a server, or SENTINEL_QDRANT_ENABLED=false",
     "slack": "check SENTINEL_SLACK_BOT_TOKEN (xoxb-…, scopes chat:write and users:read) and SENTINEL_SLACK_CHANNEL",
+    "approval": "name who may approve in approval.approvers, or mend what is named; `sentinel check` tells more",
     "aws": "check credentials (aws sts get-caller-identity), SENTINEL_EXECUTOR_AWS_REGION and AWS_ENDPOINT_URL",
     "runbooks": "run `sentinel check`",
     "ray": "start it with `ray start --head`, and set RAY_AUTH_MODE as it has it",

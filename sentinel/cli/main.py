@@ -31,6 +31,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+memory_app = typer.Typer(no_args_is_help=True, help="What is remembered of past incidents.")
+silence_app = typer.Typer(no_args_is_help=True, help="What people do not want to be told of.")
+app.add_typer(memory_app, name="memory")
+app.add_typer(silence_app, name="silence")
 # Into a file or a pipe, a table is as wide as it needs to be.
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
@@ -46,10 +50,16 @@ RAY_ENVIRONMENT = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy_here() else "0",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    # What the door hands to detection in one call travels in the call itself.
+    "RAY_max_direct_call_object_size": str(1024 * 1024),
     "RAY_SERVE_HAPROXY_NBTHREAD": str(min(os.cpu_count() or 1, 4)),
 }
 DEFAULT_URL = "http://127.0.0.1:8000"
 ApiUrl = Annotated[str, typer.Option("--api-url", envvar="SENTINEL_API_URL", help="Where Sentinel's door is.")]
+Matchers = Annotated[list[str], typer.Argument(help="NAME=VALUE or NAME!=VALUE; * stands for anything.")]
+Lasts = Annotated[str, typer.Option("--for", help="How long: 30m, 2h, 1d.")]
+Comment = Annotated[str, typer.Option(help="Why.")]
+Start = Annotated[str, typer.Option(help="In how long it starts, for a maintenance window: 30m, 2h, 1d.")]
 Key = Annotated[str, typer.Option("--key", envvar="SENTINEL_KEY", help="API key, if keys are configured.")]
 
 
@@ -131,6 +141,102 @@ def show(incident_id: str, api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None
     command.one(_client(api_url, key), console, incident_id)
 
 
+@app.command("not-duplicate")
+def not_duplicate(
+    incident_id: str,
+    fingerprint: Annotated[
+        list[str] | None, typer.Option(help="An alert that is another fault; without, what was folded in last.")
+    ] = None,
+    reason: str = "",
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Say that alerts of an incident are not the same fault: they get an incident of their own."""
+    body = {"fingerprints": fingerprint or [], "reason": reason}
+    console.print(_client(api_url, key).post(f"/api/v1/incidents/{incident_id}/not-duplicate", body)["answer"])
+
+
+@app.command("same-as")
+def same_as(incident_id: str, other_id: str, reason: str = "", api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
+    """Say that an incident is the same fault as another, in which it is counted from now on."""
+    body = {"of": other_id, "reason": reason}
+    console.print(_client(api_url, key).post(f"/api/v1/incidents/{incident_id}/same-as", body)["answer"])
+
+
+@app.command()
+def topology(api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
+    """Who calls whom, and how each call is known."""
+    view = _client(api_url, key).get("/api/v1/topology")
+    for edge in view["edges"]:
+        verb = "and" if edge["source"] == "what moves together" else "calls"
+        console.print(f"{edge['caller']} {verb} {edge['callee']}  [dim]{edge['source']}[/dim]")
+    for service in view["never_seen"]:
+        console.print(f"[yellow]{service}[/yellow] is named in correlation.topology, and no telemetry speaks of it")
+
+
+@memory_app.command("rebuild")
+def memory_rebuild(
+    offline: Annotated[bool, typer.Option("--offline", help="Here, while no Sentinel runs.")] = False,
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Forget all that is remembered of incidents and fill the memory from the journal."""
+    from sentinel.cli import memory as command  # noqa: PLC0415 keeps --help quick
+
+    if offline:
+        command.rebuild_offline(_settings(), console)
+    else:
+        command.rebuild(_client(api_url, key), console)
+
+
+@silence_app.command("add")
+def silence_add(
+    matchers: Matchers,
+    lasts: Lasts,
+    comment: Comment,
+    start: Start = "",
+    preview: Annotated[bool, typer.Option("--preview", help="Only say what it would keep quiet now.")] = False,
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Keep alerts from people until the end: incidents are still opened and counted."""
+    from sentinel.cli import quiet as command  # noqa: PLC0415 keeps --help quick
+    from sentinel.clock import SystemClock  # noqa: PLC0415 keeps --help quick
+
+    body = command.body_of(matchers, start, lasts, comment, SystemClock())
+    (command.preview if preview else command.add)(_client(api_url, key), console, body)
+
+
+@silence_app.command("list")
+def silence_list(api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
+    """Every silence, and how many incidents it kept from people."""
+    from sentinel.cli import quiet as command  # noqa: PLC0415 keeps --help quick
+
+    command.listing(_client(api_url, key), console)
+
+
+@silence_app.command("end")
+def silence_end(silence_id: str, api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
+    """End a silence before its time."""
+    from sentinel.cli import quiet as command  # noqa: PLC0415 keeps --help quick
+
+    command.end(_client(api_url, key), console, silence_id)
+
+
+@app.command()
+def explain(
+    incident_id: str,
+    fingerprint: Annotated[str, typer.Argument(help="The alert's, or how it begins; all alerts by default.")] = "",
+    png: Annotated[Path | None, typer.Option(help="Draw the worst of these alerts into this file.")] = None,
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Say why alerts are some: how far the series went, what the threshold was, and why that."""
+    from sentinel.cli import show as command  # noqa: PLC0415 keeps --help quick
+
+    command.explain(_client(api_url, key), console, incident_id, fingerprint, png)
+
+
 @app.command()
 def replay(
     file: Annotated[Path, typer.Argument(help="CSV with timestamp,value.")],
@@ -189,14 +295,78 @@ def tune(
 
 
 @app.command()
-def audit(api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
+def approve(
+    plan_id: str,
+    digest: Annotated[str, typer.Option(help="The digest that you read, or its first 12 digits.")],
+    reason: Annotated[str, typer.Option(help="Why; it goes on record.")] = "",
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Say yes to a plan as it was shown."""
+    from sentinel.cli import deciding  # noqa: PLC0415 keeps --help quick
+
+    deciding.run(_client(api_url, key), console, "approve", plan_id, digest, reason)
+
+
+@app.command()
+def reject(
+    plan_id: str,
+    digest: Annotated[str, typer.Option(help="The digest that you read, or its first 12 digits.")],
+    reason: Annotated[str, typer.Option(help="Why; it goes on record.")] = "",
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Say no to a plan as it was shown."""
+    from sentinel.cli import deciding  # noqa: PLC0415 keeps --help quick
+
+    deciding.run(_client(api_url, key), console, "reject", plan_id, digest, reason)
+
+
+audit_app = typer.Typer(help="Who decided what, and whether the record holds.", invoke_without_command=True)
+app.add_typer(audit_app, name="audit")
+
+
+@audit_app.callback()
+def audit(context: typer.Context, api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
+    """Alone: verify the hash chain of every incident; exit code 1 if one does not hold."""
+    if context.invoked_subcommand is None:
+        audit_verify(api_url=api_url, key=key)
+
+
+@audit_app.command("show")
+def audit_show(
+    incident: Annotated[str, typer.Option(help="Only decisions on this incident.")] = "",
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Every decision: when, by whom, how they were authenticated, what they were shown, and why."""
+    from sentinel.cli import audit as command  # noqa: PLC0415 keeps --help quick
+
+    command.show(_client(api_url, key), console, incident)
+
+
+@audit_app.command("verify")
+def audit_verify(
+    file: Annotated[Path | None, typer.Option(help="Verify this export instead of a running Sentinel.")] = None,
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
     """Verify the hash chain of every incident; exit code 1 if one does not hold."""
-    report = _client(api_url, key).get("/api/v1/audit")
-    for each in report["breaks"]:
-        console.print(f"[red]{each['incident_id']} entry {each['seq']}[/red]: {each['reason']}")
-    if report["intact"]:
-        console.print("every chain holds")
-    raise typer.Exit(0 if report["intact"] else 1)
+    from sentinel.cli import audit as command  # noqa: PLC0415 keeps --help quick
+
+    raise typer.Exit(command.check_file(console, file) if file else command.check(_client(api_url, key), console))
+
+
+@audit_app.command("export")
+def audit_export(
+    file: Annotated[Path | None, typer.Option(help="Write here instead of to standard output.")] = None,
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Every record as a line of JSON, hashes and all."""
+    from sentinel.cli import audit as command  # noqa: PLC0415 keeps --help quick
+
+    command.export(_client(api_url, key), console, file)
 
 
 @app.command()
@@ -209,6 +379,29 @@ def key(
     from sentinel.cli import keys  # noqa: PLC0415 keeps --help quick
 
     keys.run(console, name, scope, days)
+
+
+@app.command()
+def actions(name: Annotated[str, typer.Argument(help="Show this one whole.")] = "") -> None:
+    """List what Sentinel can do on AWS and Kubernetes: parameters, permissions, and how each repeats and is undone."""
+    from sentinel.cli import catalog  # noqa: PLC0415 keeps --help quick
+
+    catalog.run(console, name)
+
+
+@app.command(name="kill-switch")
+def kill_switch(
+    stop: Annotated[
+        bool | None, typer.Option("--stop/--resume", help="Stop everything not yet sent, or resume.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the audit.")] = "",
+    api_url: ApiUrl = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Show the kill switch or turn it: who may approve may stop, resuming takes the scope admin."""
+    from sentinel.cli import kill_switch as command  # noqa: PLC0415 keeps --help quick
+
+    command.run(_client(api_url, key), console, stop=stop, reason=reason)
 
 
 @app.command()

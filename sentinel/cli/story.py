@@ -197,6 +197,8 @@ class Story:
     def _message(self, with_buttons: bool = True) -> dict[str, Any] | None:
         messages = self.http.get(f"{self.sandbox.slack_url}/_control/messages").json()["messages"]
         for message in reversed(messages):
+            if message["thread_ts"]:
+                continue  # what happened, told below a card
             if self.incident_id in str(message["blocks"]) or self.incident_id in message["text"]:
                 has_buttons = any(block["type"] == "actions" for block in message["blocks"])
                 return message if has_buttons == with_buttons else None

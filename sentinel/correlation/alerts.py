@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 
 from sentinel.clock import iso
+from sentinel.correlation.topology import edge_of
 from sentinel.detection.anomaly import Anomaly, Condition, SeriesHealth
 from sentinel.detection.parts import SAYS, Part
 from sentinel.incidents.nouns import Alert, Change, Direction, Severity
@@ -45,8 +46,9 @@ _OPPOSITE: Mapping[str, re.Pattern[str]] = {
 # its authors said of it. Between them lie the scores at which a detector opens and calls an alert critical.
 OUTSIDE_SCORE: Mapping[Severity, float] = {Severity.INFO: 3.0, Severity.WARNING: 10.0, Severity.CRITICAL: 30.0}
 
-# Labels by which a caller says whom it called: its latency and errors then speak of the one called.
-_PEER_LABELS = ("peer.service", "peer_service", "destination_service", "callee")
+# What a caller measures of a call speaks of the one called.
+_OF_THE_CALLEE = frozenset({LATENCY, ERRORS, AVAILABILITY})
+_CLIENT_SIDE = re.compile(r"client|outbound|upstream")
 
 
 def alert_of(anomaly: Anomaly) -> Alert:
@@ -152,18 +154,33 @@ def _pressure(kind: str, metric: str, direction: Direction) -> Direction:
 
 
 def evidence(alert: Alert) -> float:
-    """log1p of the score, 0 to EVIDENCE_CAP.
+    """log1p of the alert's strength, 0 to EVIDENCE_CAP.
 
-    Uncapped, a series that never moves scores without limit at its first change and wins every comparison.
+    The strength is the score, or the geometric mean of score and change where the change is known: a series that has
+    long been where it is, or is on its way back, speaks less. Uncapped, a series that never moves scores without
+    limit at its first change and wins every comparison.
     """
-    return min(math.log1p(max(alert.score, 0.0)), EVIDENCE_CAP)
+    strength = max(alert.score, 0.0)
+    if alert.change is not None:
+        strength = math.sqrt(strength * max(alert.change, 0.0))
+    return min(math.log1p(strength), EVIDENCE_CAP)
 
 
 def subject(alert: Alert) -> str:
-    """The service the alert speaks of: for latency and errors of a call, the one called."""
-    if alert.kind not in (LATENCY, ERRORS):
+    """The service the alert speaks of: for latency, errors and availability of a call, the one called."""
+    if alert.kind not in _OF_THE_CALLEE:
         return alert.service
-    return next((alert.labels[name] for name in _PEER_LABELS if alert.labels.get(name)), alert.service)
+    call = edge_of(alert.service, alert.labels)
+    return call.callee if call else alert.service
+
+
+def outgoing(alert: Alert) -> bool:
+    """Whether the alert is of calls that its service makes, to whom is not said: no evidence against the service."""
+    return (
+        alert.kind in _OF_THE_CALLEE
+        and bool(_CLIENT_SIDE.search(alert.metric.lower()))
+        and edge_of(alert.service, alert.labels) is None
+    )
 
 
 def measure(alert: Alert) -> str:

@@ -1,23 +1,39 @@
-"""Whether a new incident is one that is already known: folded into it, or distinct, and why."""
+"""Whether a new incident is one that is already known: folded into it, or distinct, and why.
+
+What people said of such a pair before goes ahead of any similarity.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sentinel.correlation.grouping import seen_at_ms
-from sentinel.correlation.signature import similarity, token_of
+from sentinel.correlation.grouping import MAX_AGE_S, age_s, touching
+from sentinel.correlation.scope import scope_of
+from sentinel.correlation.signature import DIMENSIONS, Vector, signature, similarity, token_of
+from sentinel.correlation.suspects import rank
+from sentinel.correlation.topology import Topology, topology_of
+from sentinel.correlation.window import Near, last_seen_ms
 from sentinel.ids import IncidentId
-from sentinel.incidents.nouns import Alert, Incident, IncidentState
+from sentinel.incidents.nouns import Alert, Correction, Incident, IncidentState
+
+_ONE_AND_THE_SAME = 0.98
+_NO_CALLS = topology_of({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """An incident of the hot window and its signature (float32[256], unit length)."""
+class Example:
+    """A pair that people told apart, or told to be the same (`same`), by their signatures; `said` names them and it.
 
-    incident: Incident
-    vector: NDArray[np.float32]
+    Where two that were told apart have one and the same signature, nothing is learned of others like them: then it
+    concerns the incident `about` alone, in which they were.
+    """
+
+    same: bool
+    about: IncidentId
+    one: Vector
+    other: Vector
+    said: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +47,7 @@ class Folded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distinct:
-    """The candidate is an incident of its own; `previous_id` names a resolved one that was the same fault.
+    """The candidate is an incident of its own; `previous_id` names a resolved or overlong one that was the same fault.
 
     `similarity` is that of the nearest incident in the window, None if there was none.
     """
@@ -41,66 +57,114 @@ class Distinct:
     reason: str
 
 
+def example_of(incident_id: IncidentId, correction: Correction, topology: Topology) -> Example:
+    """The example that a correction of an incident is."""
+    verb = "the same as" if correction.same else "not the same as"
+    because = f": {correction.reason}" if correction.reason else ""
+    return Example(
+        same=correction.same,
+        about=incident_id,
+        one=_signature_of(correction.alerts, topology),
+        other=_signature_of(correction.against, topology),
+        said=f"{correction.principal.name} said that the like of {correction.other_id} is {verb} "
+        f"{incident_id}{because}",
+    )
+
+
+def _signature_of(alerts: Sequence[Alert], topology: Topology) -> Vector:
+    if not alerts:
+        return np.zeros(DIMENSIONS, dtype=np.float32)
+    return signature(alerts, rank(alerts, topology)[0].service)
+
+
 def judge(
-    vector: NDArray[np.float32],
+    vector: Vector,
     alerts: Sequence[Alert],
-    known: Sequence[Known],
+    near: Sequence[Near],
     now_ms: int,
     window_s: float,
     threshold: float,
+    *,
+    examples: Sequence[Example] = (),
+    max_age_s: float = MAX_AGE_S,
+    topology: Topology | None = None,
 ) -> Folded | Distinct:
-    """Compare the candidate's signature and alerts with the incidents seen within `window_s`.
+    """Compare the candidate's signature and alerts with the incidents seen within `window_s`, the most alike first.
 
-    The most similar unresolved incident at or above `threshold` takes the candidate in. A resolved one
-    never reopens: where it is the same fault, the new incident names it instead.
+    The most similar unresolved incident of the same tenant and environment, at or above `threshold`, takes the
+    candidate in, if the two touch: they share a service, or `topology` knows a call between them. A resolved one never
+    reopens, and one older than `max_age_s` grows no more: where it is the same fault, the new incident names it
+    instead. Where people told such a pair apart, or said that it is the same, that decides.
     """
-    near = sorted(
-        (
-            (similarity(vector, each.vector), each.incident)
-            for each in known
-            if now_ms - _last_ms(each.incident, now_ms) <= window_s * 1000
-        ),
-        key=lambda pair: (-pair[0], -pair[1].opened_at_ms, pair[1].id),
-    )
-    if not near:
+    scope = scope_of(alerts)
+    comparable = [each for each in near if scope.meets(scope_of(each.incident.alerts))]
+    if not comparable:
         return Distinct(
             similarity=None, previous_id=None, reason=f"no incident was seen within {window_s:g} s to compare with"
         )
-    same = [pair for pair in near if pair[0] >= threshold]
-    for score, incident in same:
-        if incident.state is not IncidentState.RESOLVED:
+    same: list[tuple[Near, str]] = []
+    told_apart: list[str] = []
+    for each in comparable:
+        example = _said_of(vector, each, examples, threshold)
+        alike = f"similarity {each.similarity:.2f}, threshold {threshold:.2f}"
+        if example is not None and example.same:
+            same.append((each, f"{example.said}; {alike}"))
+        elif example is not None and each.similarity >= threshold:
+            told_apart.append(f"not counted in {each.incident.id}, {alike}: {example.said}")
+        elif each.similarity >= threshold and touching(alerts, each.incident.alerts, topology or _NO_CALLS):
+            same.append((each, alike))
+    for each, why in same:
+        incident = each.incident
+        if incident.state is not IncidentState.RESOLVED and age_s(incident, now_ms) <= max_age_s:
             return Folded(
                 incident_id=incident.id,
-                similarity=score,
-                reason=f"the same fault as {incident.id}: similarity {score:.2f}, threshold {threshold:.2f}, "
-                f"last seen {_ago_s(incident, now_ms)} s ago; {_compared(alerts, incident.alerts)}",
+                similarity=each.similarity,
+                reason=f"the same fault as {incident.id}: {why}, last seen {_ago_s(incident, now_ms)} s ago; "
+                f"{_compared(alerts, incident.alerts)}",
             )
+    apart = "".join(f"; {each}" for each in told_apart)
     if same:
-        score, incident = same[0]
-        return Distinct(
-            similarity=score,
-            previous_id=incident.id,
-            reason=f"the fault of {incident.id} is back {_ago_s(incident, now_ms)} s after that was resolved: "
-            f"similarity {score:.2f}, threshold {threshold:.2f}; {_compared(alerts, incident.alerts)}",
+        each, why = same[0]
+        incident = each.incident
+        back = (
+            f"the fault of {incident.id} is back {_ago_s(incident, now_ms)} s after that was resolved"
+            if incident.state is IncidentState.RESOLVED
+            else f"the fault of {incident.id} goes on, and that is older than {max_age_s:g} s"
         )
-    score, incident = near[0]
+        return Distinct(
+            similarity=each.similarity,
+            previous_id=incident.id,
+            reason=f"{back}: {why}; {_compared(alerts, incident.alerts)}{apart}",
+        )
+    nearest = comparable[0]
+    if told_apart:
+        return Distinct(similarity=nearest.similarity, previous_id=None, reason=f"new: {'; '.join(told_apart)}")
     return Distinct(
-        similarity=score,
+        similarity=nearest.similarity,
         previous_id=None,
-        reason=f"new: the nearest incident {incident.id} has similarity {score:.2f}, below the threshold "
-        f"{threshold:.2f}; {_compared(alerts, incident.alerts)}",
+        reason=f"new: the nearest incident {nearest.incident.id} has similarity {nearest.similarity:.2f}, below the "
+        f"threshold {threshold:.2f}; {_compared(alerts, nearest.incident.alerts)}",
     )
 
 
-def _last_ms(incident: Incident, now_ms: int) -> int:
-    # A resolved incident may keep an alert whose end nobody recorded; it is not seen "now" for ever.
-    if incident.resolved_at_ms is not None:
-        return max(incident.resolved_at_ms, incident.last_seen_ms)
-    return seen_at_ms(incident, now_ms)
+def _said_of(ours: Vector, near: Near, examples: Sequence[Example], threshold: float) -> Example | None:
+    """The example whose pair is most like this one, if both sides of it are alike; the later of equals."""
+    best, found = threshold, None
+    for example in examples:
+        alike = similarity(example.one, example.other)
+        if not example.same and alike >= _ONE_AND_THE_SAME and near.incident.id != example.about:
+            continue
+        fits = max(
+            min(similarity(ours, example.one), similarity(near.vector, example.other)),
+            min(similarity(ours, example.other), similarity(near.vector, example.one)),
+        )
+        if fits >= best:
+            best, found = fits, example
+    return found
 
 
 def _ago_s(incident: Incident, now_ms: int) -> int:
-    return max(now_ms - _last_ms(incident, now_ms), 0) // 1000
+    return max(now_ms - last_seen_ms(incident, now_ms), 0) // 1000
 
 
 def _compared(alerts: Sequence[Alert], others: Sequence[Alert]) -> str:

@@ -5,11 +5,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sentinel.correlation.alerts import harmful, state, subject
+from sentinel.correlation.signature import Vectors, similarity
 from sentinel.ids import IncidentId
 from sentinel.incidents.nouns import Alert, Incident, IncidentState, PlanState, Similar, Suspect
 
 MIN_SIMILARITY = 0.5  # B-cubed precision of the signature was .65 there: one in three is another fault
+# What each vector weighs. The signature knows the place and the kind, `shape` the kind alone: a fault seen elsewhere
+# reaches the minimum by shape and words only where both say so.
+WEIGHTS = (("sig", 0.6), ("shape", 0.2), ("text", 0.2))
+_WORDS = {"sig": "the same services in the same way", "shape": "the same kind of fault", "text": "the same words"}
+_SPEAKS = 0.7  # a cosine from which a vector is named as a reason
 _TITLE_ITEMS = 3
+_TEXT = 200
 
 
 class OutcomeKind(StrEnum):
@@ -18,18 +25,30 @@ class OutcomeKind(StrEnum):
     FIXED = "fixed by its plan"
     REHEARSED = "resolved after a dry run"
     NOT_HELPED = "resolved after its plan did not help"
+    REJECTED = "resolved after people rejected its plan"
     NO_PLAN = "resolved without a plan"
     UNRESOLVED = "not resolved yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What is remembered of an incident's end. `fixed_by` lists the steps only where they fixed it."""
+    """What is remembered of an incident's end.
+
+    `fixed_by` lists the steps only where they fixed it; `rejected` says why people did not want a plan.
+    """
 
     outcome: OutcomeKind
     runbook: str | None
     fixed_by: tuple[str, ...]
     recovery_ms: int | None
+    rejected: str = ""
+
+
+def fused(ours: Vectors, theirs: Vectors) -> tuple[float, str]:
+    """How alike two incidents are, -1 to 1, and by what, in words: the weighted mean of their vectors' cosines."""
+    cosines = {name: similarity(getattr(ours, name), getattr(theirs, name)) for name, _ in WEIGHTS}
+    spoke = [f"{_WORDS[name]} ({cosines[name]:.2f})" for name, _ in WEIGHTS if cosines[name] >= _SPEAKS]
+    return sum(weight * cosines[name] for name, weight in WEIGHTS), ", ".join(spoke)
 
 
 def title_of(alerts: Sequence[Alert], suspects: Sequence[Suspect]) -> str:
@@ -49,11 +68,12 @@ def outcome_of(incident: Incident) -> Outcome:
     succeeded = next((record for record in reversed(incident.plans) if record.state is PlanState.SUCCEEDED), None)
     tried = next((record for record in reversed(incident.plans) if record.started_at_ms is not None), None)
     record = succeeded or tried
+    rejected = next((each for each in reversed(incident.plans) if each.state is PlanState.REJECTED), None)
     fixed_by: tuple[str, ...] = ()
     if incident.state is not IncidentState.RESOLVED:
         kind = OutcomeKind.UNRESOLVED
     elif record is None:
-        kind = OutcomeKind.NO_PLAN
+        kind = OutcomeKind.REJECTED if rejected else OutcomeKind.NO_PLAN
     elif succeeded is None:
         kind = OutcomeKind.NOT_HELPED
     elif succeeded.plan.dry_run:
@@ -64,9 +84,10 @@ def outcome_of(incident: Incident) -> Outcome:
     resolved = incident.resolved_at_ms
     return Outcome(
         outcome=kind,
-        runbook=record.plan.runbook if record else None,
+        runbook=record.plan.runbook if record else rejected.plan.runbook if rejected else None,
         fixed_by=fixed_by,
         recovery_ms=None if resolved is None else resolved - incident.opened_at_ms,
+        rejected=rejected.ended_reason[:_TEXT] if rejected else "",
     )
 
 

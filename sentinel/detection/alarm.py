@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from sentinel.detection.columns import Alarm, fresh, grown, put, take
 from sentinel.detection.config import DetectorConfig
+from sentinel.detection.parts import Part
 
 Bools = NDArray[np.bool_]
 
@@ -122,6 +123,13 @@ class Book:
         if calm.any():
             put(self.alarm, at[calm], _unused(int(calm.sum())))
         return alarm, verdict, np.where(calm, np.int32(-1), at.astype(np.int32))
+
+    def spoke(self, places: NDArray[np.int32], part: Part) -> Bools:
+        """Where it was this part that opened the alarm; `places`: -1 where there is none."""
+        found = np.zeros(len(places), np.bool_)
+        there = np.flatnonzero(places >= 0)
+        found[there] = self.alarm.part[places[there]] == int(part)
+        return found
 
     def opened(self) -> NDArray[np.int64]:
         """Places of the anomalies that are open now."""

@@ -27,7 +27,8 @@ DAILY_SPREAD_RATE = np.float32(0.001)
 CLIP = np.float32(4.0)
 YOUNG = 1 / DAILY_SPREAD_RATE  # samples after which all rates are constant
 CLIP_FROM = 10  # before this many samples the spread is too rough to cut by
-SEASON_PROVEN = np.float32(0.8)  # the table speaks once it leaves less than this share of the plain spread
+SEASON_PROVEN = np.float32(0.8)  # the table speaks once it leaves less than this share of the plain residuals
+ERROR_RATE = np.float32(0.002)
 
 # A constant series has no spread of its own. A change of less than six times this share of its level then wakes
 # nobody; without it the last digit of a counter would.
@@ -64,7 +65,7 @@ def learn(
     even: Singles | None,
     clips: Bools | None,
     level_rate: np.float32,
-    spread_rate: np.float32,
+    spread_rate: np.float32 | Singles,
 ) -> tuple[Singles, Singles]:
     """How much the level moves for a residual, and the spread after it.
 
@@ -90,8 +91,11 @@ def learn(
 
 
 def trusts_season(base: Baseline, days: Singles) -> Bools:
-    """Where the table by time of day has proved itself; `days` it has been learned for."""
-    trusted: Bools = (days >= DAYS_TRUSTED) & (base.daily_spread < SEASON_PROVEN * base.spread)
+    """Where the table by time of day has proved itself; `days` it has been learned for.
+
+    Spreads would not tell: the plain model's is of the samples that it did not flag.
+    """
+    trusted: Bools = (days >= DAYS_TRUSTED) & (base.daily_error < SEASON_PROVEN * base.plain_error)
     return trusted
 
 
@@ -112,8 +116,13 @@ def move_percentile(q99: Singles, seen: Singles, over: Bools, young: bool) -> Si
     return moved
 
 
-def move_excess(q99: Singles, excess: Singles, z: Singles) -> Singles:
-    """The mean excess of rows whose `z` is over their percentile."""
-    beyond = np.minimum(z - q99, EXCESS_CLIP * excess)
+def move_excess(q99: Singles, excess: Singles, z: Singles, needed: Singles) -> Singles:
+    """The mean excess of rows whose `z` is over their percentile and below `needed`.
+
+    What lies beyond `needed` is not learned, so the mean is put right by what an exponential tail cut there lacks.
+    """
+    cut = np.maximum((needed - q99) / excess, np.float32(1.0))
+    seen = 1 - cut / np.expm1(np.minimum(cut, np.float32(50.0)))
+    beyond = np.minimum(z - q99, EXCESS_CLIP * excess) / seen
     moved: Singles = excess + EXCESS_RATE * (beyond - excess)
     return moved

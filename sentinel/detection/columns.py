@@ -14,11 +14,12 @@ Singles = NDArray[np.float32]
 
 @dataclass(slots=True)
 class Baseline:
-    """What a series is usually like; 96 bytes a series. Columns are float32 unless said.
+    """What a series is usually like; 104 bytes a series. Columns are float32 unless said.
 
     origin, unit (float64): x = (value - origin) / unit is what all others are told in; zero: where the value nought
     lies in it. seen: samples learned since `since_ms` (int64). level, spread: of the plain model. daily, daily_spread:
-    of what the table by time of day leaves. low, high: the range ever seen. last: the newest sample, which came `run`
+    of what the table by time of day leaves. plain_error, daily_error: mean residuals of both models, of all samples,
+    flagged or not. low, high: the range ever seen. last: the newest sample, which came `run`
     times on end; longest: the longest such run that ended. q99, excess: the running 99th percentile of the distance z
     and the mean excess over it. caution: factor on the opening threshold, 1 and above, raised by each anomaly and
     fading. z: of the newest sample. last_ms (int64): its time, NEVER_MS before the first. watch (int32): the row of its
@@ -36,6 +37,8 @@ class Baseline:
     spread: Singles
     daily: Singles
     daily_spread: Singles
+    plain_error: Singles
+    daily_error: Singles
     low: Singles
     high: Singles
     last: Singles

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from sentinel.detection import baseline as tier
 from sentinel.detection import checkpoint as checkpoints
-from sentinel.detection import engine, judge, silence
-from sentinel.detection.alarm import Verdict
+from sentinel.detection import engine, explain, judge, silence
+from sentinel.detection.alarm import Book, Verdict
 from sentinel.detection.anomaly import Anomaly, Condition, SeriesHealth
 from sentinel.detection.columns import NEVER_MS, Alarm, Rows, take
-from sentinel.detection.config import DEFAULT, DetectorConfig
+from sentinel.detection.config import DetectorConfig
+from sentinel.detection.explanation import Band, Explanation
 from sentinel.detection.parts import Part
 from sentinel.detection.state import State
+from sentinel.detection.telling import told_of, when
 from sentinel.ids import Fingerprint
 from sentinel.telemetry.batch import SampleBatch
 from sentinel.telemetry.series import Series, identify
@@ -74,7 +76,7 @@ class Detector:
     def configure(self, config: DetectorConfig) -> tuple[Anomaly, ...]:
         """Judge by `config` from the next sample on. Nothing that was learned is lost.
 
-        Answers the end of anomalies that no sample can end any more, since what raised them is watched no longer.
+        Answers the end of anomalies that no sample can end any more, since what raised them is asked for no longer.
         """
         self._config = config
         state = self._state
@@ -83,11 +85,10 @@ class Detector:
         places = state.book.opened()
         place = state.policies.place[state.book.alarm.row[places]]
         mute = np.isinf(state.policies.silence_s[place]) & (state.book.alarm.part[places] == Part.NO_DATA)
-        watched = np.array([each.watch for each in (*config.policies, DEFAULT)])
-        ended = [*self._ended(places[mute | ~watched[place]])]
+        ended = [*self._ended(places[mute])]
         if not config.service_score:
             ended += self._services_ended(state.service_book.opened())
-        return tuple(sorted(ended, key=_when))
+        return tuple(sorted(ended, key=when))
 
     def services(self) -> tuple[str, ...]:
         """Every service of which a series is known."""
@@ -160,9 +161,6 @@ class Detector:
         if not good.all():
             rows, times, values = rows[good], times[good], values[good]
         accepted = len(rows)
-        if not state.policies.all_watched:
-            watched = state.policies.watched[state.policies.place[rows]]
-            rows, times, values = rows[watched], times[watched], values[watched]
         told = judge.Told()
         engine.run(state, rows, times, values, self._config, told)
         refused = {
@@ -175,7 +173,7 @@ class Detector:
             accepted=accepted - told.late,
             refused={reason: count for reason, count in refused.items() if count},
             unknown=tuple(np.unique(batch.series_ids[unknown]).tolist()) if unknown.any() else (),
-            changes=tuple(sorted(self._changes(told), key=_when)),
+            changes=tuple(sorted(self._changes(told), key=when)),
         )
 
     def silences(self, now_ms: int, listening_since_ms: int = NEVER_MS) -> tuple[Anomaly, ...]:
@@ -202,6 +200,39 @@ class Detector:
         there is no word that it is well. The series of a whole service (SERVICE_METRIC) is asked for like any other.
         """
         return tuple(self._health(each, now_ms) for each in fingerprints)
+
+    def anomaly(self, fingerprint: Fingerprint) -> Anomaly | None:
+        """The anomaly of this series that is open now."""
+        state, row = self._state, self._state.row(int(fingerprint, 16))
+        if row is not None:
+            return next(self._open_at(state.book, int(state.baseline.watch[row]), self._anomalies), None)
+        service = self._service_of(fingerprint, state.services.slots)
+        if service is None:
+            return None
+        return next(
+            self._open_at(state.service_book, int(state.service_watch[service[1]]), self._service_anomalies), None
+        )
+
+    def explain(self, fingerprint: Fingerprint, of: Anomaly | None = None) -> Explanation | None:
+        """Why the anomaly `of` is one, by default the one open now, or how the series is; None for an unknown series.
+
+        True to the moment only when asked right after the `observe` that told of it: baselines move on.
+        """
+        state, of = self._state, of or self.anomaly(fingerprint)
+        row = state.row(int(fingerprint, 16))
+        if row is not None:
+            return explain.of_series(state, row, self._config, of)[0]
+        service = self._service_of(fingerprint, (of.series.service,) if of else state.services.slots)
+        if service is None:
+            return None
+        return explain.of_service(state, service_series(service[0]), service[1], self._config, of)
+
+    def band(self, fingerprint: Fingerprint, of: Anomaly | None = None) -> tuple[Series, Band] | None:
+        """The series and what is expected of it, as in `explain`; None for an unknown one or a whole service."""
+        row = self._state.row(int(fingerprint, 16))
+        if row is None:
+            return None
+        return self._state.series[row], explain.of_series(self._state, row, self._config, of)[1]
 
     def retire(self, before_ms: int) -> int:
         """Forget series without a sample since `before_ms`, and answer how many.
@@ -245,11 +276,21 @@ class Detector:
         score = float(min(judge.OPEN_SCORE * base.z[0] / needed[0], judge.SCORE_CAP))
         return SeriesHealth(fingerprint=fingerprint, condition=condition, last_at_ms=last_ms, last_score=score)
 
-    def _service_health(self, fingerprint: Fingerprint, now_ms: int) -> SeriesHealth:
-        state = self._state
-        for service, slot in state.services.slots.items():
-            if service_series(service).fingerprint != fingerprint or not state.services.group.frames[slot]:
+    def _service_of(self, fingerprint: Fingerprint, among: Iterable[str]) -> tuple[str, int] | None:
+        """The service that this series stands for, and its slot, once it has been judged."""
+        services = self._state.services
+        for service in among:
+            slot = services.slots.get(service)
+            if slot is None or not services.group.frames[slot]:
                 continue
+            if service_series(service).fingerprint == fingerprint:
+                return service, slot
+        return None
+
+    def _service_health(self, fingerprint: Fingerprint, now_ms: int) -> SeriesHealth:
+        state, service = self._state, self._service_of(fingerprint, self._state.services.slots)
+        if service is not None:
+            slot = service[1]
             last_ms = int(state.services.group.frame_ms[slot])
             place = int(state.service_watch[slot])
             opened = place >= 0 and bool(state.service_book.alarm.open[place])
@@ -280,12 +321,16 @@ class Detector:
                 yield from anomalies(take(alarm, ongoing), None)
                 yield from anomalies(take(alarm, over), at_ms[over])
 
+    def _open_at(self, book: Book, place: int, told: Callable[[Alarm, None], Iterator[Anomaly]]) -> Iterator[Anomaly]:
+        if place >= 0 and book.alarm.open[place]:
+            yield from told(take(book.alarm, np.array([place])), None)
+
     def _anomalies(self, alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
-        return _told([self._state.series[row] for row in alarm.row.tolist()], alarm, ended_ms)
+        return told_of([self._state.series[row] for row in alarm.row.tolist()], alarm, ended_ms)
 
     def _service_anomalies(self, alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
         names = {slot: name for name, slot in self._state.services.slots.items()}
-        return _told([service_series(names[slot]) for slot in alarm.row.tolist()], alarm, ended_ms)
+        return told_of([service_series(names[slot]) for slot in alarm.row.tolist()], alarm, ended_ms)
 
 
 def service_series(service: str) -> Series:
@@ -295,23 +340,3 @@ def service_series(service: str) -> Series:
 
 def _news(verdict: Verdict) -> tuple[Rows, Rows]:
     return np.flatnonzero((verdict.opened | verdict.worsened) & ~verdict.closed), np.flatnonzero(verdict.closed)
-
-
-def _told(series: list[Series], alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
-    for position, each in enumerate(series):
-        yield Anomaly(
-            series=each,
-            direction="up" if alarm.up[position] else "down",
-            score=float(alarm.peak[position]),
-            value=float(alarm.peak_value[position]),
-            expected_low=float(alarm.peak_low[position]),
-            expected_high=float(alarm.peak_high[position]),
-            started_at_ms=int(alarm.started_ms[position]),
-            last_at_ms=int(alarm.unusual_ms[position]),
-            ended_at_ms=None if ended_ms is None else int(ended_ms[position]),
-            part=Part(int(alarm.part[position])).label,
-        )
-
-
-def _when(anomaly: Anomaly) -> tuple[int, str]:
-    return anomaly.ended_at_ms or anomaly.last_at_ms, anomaly.series.fingerprint

@@ -21,7 +21,7 @@ from sentinel.detection.judge import (
     judge_frames,
     needed_at,
 )
-from sentinel.detection.season import moment
+from sentinel.detection.season import YOUNG_TABLE, moment
 from sentinel.detection.state import State
 
 Floats = NDArray[np.float64]
@@ -129,42 +129,40 @@ def _judge_and_learn(state: State, where: Rows | slice, base: Baseline, now: Now
     if green is not None:
         over &= ~green  # its spread is too rough to say how far is far
     tail = np.flatnonzero(over)
+    needed = needed_at(state, base, tail, now)
     candidate = (base.watch >= 0) | flat
-    if len(tail):
-        needed = needed_at(state, base, tail, now)
-        candidate[tail] |= z[tail] >= needed
+    candidate[tail] |= z[tail] >= needed
     if novelty is not None:
         candidate |= novelty.heard >= novelty.needed
     if breached is not None:
         candidate |= breached
     base.caution = 1 + (base.caution - 1) * CAUTION_FADES
     base.run, base.z = run, z
+    base.plain_error = base.plain_error + tier.ERROR_RATE * (np.abs(residual) - base.plain_error)
+    base.daily_error = base.daily_error + tier.ERROR_RATE * (np.abs(left) - base.daily_error)
     lessons = None
     if candidate.any():
         lessons = judge(state, base, np.flatnonzero(candidate), seen, flat, novelty, breached, now, told)
 
-    _learn_tail(base, z, over, lessons, green, young)
+    if len(tail):
+        calm = z[tail] < needed if lessons is None else (z[tail] < needed) & lessons.percentile[tail]
+        some = tail[calm]
+        plain = needed[calm] / base.caution[some]
+        base.excess[some] = tier.move_excess(base.q99[some], base.excess[some], z[some], plain)
+    base.q99 = _percentile(base, over, lessons, green, young)
     base.low, base.high = np.minimum(base.low, now.x), np.maximum(base.high, now.x)
     base.longest = np.maximum(base.longest, now.ended_run * ~same)
     base.last = now.x
     _learn(state, where, base, seen, now, None if lessons is None else lessons.level, young)
 
 
-def _learn_tail(
-    base: Baseline, z: Singles, over: Bools, lessons: Lessons | None, green: Bools | None, young: bool
-) -> None:
-    """Move the percentile of the distance, and its mean excess where it was passed."""
-    if lessons is not None:
-        over &= lessons.percentile
-    tail = np.flatnonzero(over if lessons is None else over & ~lessons.hot)
-    if len(tail):
-        base.excess[tail] = tier.move_excess(base.q99[tail], base.excess[tail], z[tail])
+def _percentile(base: Baseline, over: Bools, lessons: Lessons | None, green: Bools | None, young: bool) -> Singles:
     q99 = tier.move_percentile(base.q99, base.seen, over, young)
     if lessons is not None:
         np.copyto(q99, base.q99, where=~lessons.percentile)
     if green is not None:
         np.copyto(q99, base.q99, where=green)
-    base.q99 = q99
+    return q99
 
 
 def _learn(
@@ -174,18 +172,27 @@ def _learn(
     even = np.float32(1.0) / (base.seen + np.float32(1.0)) if young else None
     clips = base.seen >= tier.CLIP_FROM if young else None
     step, spread = tier.learn(seen.residual, base.spread, seen.least, even, clips, tier.LEVEL_RATE, tier.SPREAD_RATE)
+    # Until the table knows its day, what it leaves says nothing of what it will leave.
+    daily_rate = tier.DAILY_SPREAD_RATE + (seen.days < YOUNG_TABLE) * tier.LEVEL_RATE
     pull, daily_spread = tier.learn(
-        seen.left, base.daily_spread, seen.least, even, clips, tier.DAILY_LEVEL_RATE, tier.DAILY_SPREAD_RATE
+        seen.left, base.daily_spread, seen.least, even, clips, tier.DAILY_LEVEL_RATE, daily_rate
     )
     x = now.x
     if learns is None:
         base.seen = base.seen + np.float32(1.0)
     else:
+        # The rise of every morning is flagged until the table speaks, so until then it learns from what is flagged.
         still = ~learns
-        for moved, kept in ((step, 0), (pull, 0), (spread, base.spread), (daily_spread, base.daily_spread)):
-            np.copyto(moved, kept, where=still)
+        done = np.zeros_like(still) if seen.seasonal is None else still & seen.seasonal
+        for moved, kept, where_not in (
+            (step, 0, still),
+            (spread, base.spread, still),
+            (pull, 0, done),
+            (daily_spread, base.daily_spread, done),
+        ):
+            np.copyto(moved, kept, where=where_not)
         x = x.copy()
-        np.copyto(x, seen.known, where=still)
+        np.copyto(x, seen.known, where=done)
         base.seen = base.seen + learns
     base.level, base.spread = base.level + step, spread
     base.daily, base.daily_spread = base.daily + pull, daily_spread

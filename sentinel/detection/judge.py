@@ -72,15 +72,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """Which samples teach the level and the percentile, and which are hot: bool[n] each.
+    """Which samples teach the level and which the percentile, bool[n] each.
 
-    A hot sample that opens nothing moves the percentile, for what comes often is usual; it does not move the mean
-    excess, or the second sample of an anomaly would be judged by its first.
+    A hot sample that opens nothing moves the percentile, for what comes often is usual; the mean excess learns from
+    none of them, or the second sample of an anomaly would be judged by its first.
     """
 
     level: Bools
     percentile: Bools
-    hot: Bools
 
 
 def needed_at(state: State, base: Baseline, at: Longs, now: Now) -> Singles:
@@ -120,7 +119,7 @@ def judge(
     stays: Floats = strength * some.caution  # caution makes opening harder, and what is open no shorter
     limit = FLAT_TIMES * np.maximum(some.longest, FLAT_LEAST)
     stuck = flat[at] & scored & policy.learned & (some.spread > tier.floor(some.level, some.zero))
-    by_pattern = (some.watch >= 0) & (state.book.alarm.part[some.watch] == int(Part.PATTERN))
+    by_pattern = state.book.spoke(some.watch, Part.PATTERN)
     for name, speaks, holds in (
         (Part.FLAT, some.run / limit * stuck, some.run / limit * stuck),
         (Part.PATTERN, None, None)
@@ -139,7 +138,8 @@ def judge(
     if breached is not None:
         up = np.where(breached[at], state.policies.breach_up(rows, now.raw[at]), up)
         scored = scored | breached[at]
-    band = (needed * np.maximum(spread, least)).astype(np.float64)
+    # What is expected is the same however cautious the series has become.
+    band = (needed / some.caution * np.maximum(spread, least)).astype(np.float64)
     judged = Scored(
         at_ms=now.at_ms[at],
         value=now.raw[at],
@@ -153,8 +153,7 @@ def judge(
         part=part,
         fast=part == int(Part.PATTERN),
     )
-    lessons = Lessons(np.ones(len(now.x), np.bool_), np.ones(len(now.x), np.bool_), np.zeros(len(now.x), np.bool_))
-    lessons.hot[at] = judged.hot
+    lessons = Lessons(np.ones(len(now.x), np.bool_), np.ones(len(now.x), np.bool_))
     watched = np.flatnonzero(judged.hot | (some.watch >= 0))
     if len(watched):
         mine = at[watched]

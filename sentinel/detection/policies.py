@@ -38,7 +38,6 @@ class Policies:
         days = [config.alarms_per_day if each.alarms_per_day is None else each.alarms_per_day for each in every]
         self.alarms_per_day = np.array(days, np.float32)
         self.learned = np.array([each.learned for each in every])
-        self.watched = np.array([each.watch for each in every])
         self.side = np.array([{"up": 1, "down": -1, "both": 0}[each.direction] for each in every], np.int8)
         self.above = np.array([np.inf if each.above is None else each.above for each in every])
         self.below = np.array([-np.inf if each.below is None else each.below for each in every])
@@ -46,7 +45,6 @@ class Policies:
         self.long_s = np.array([3600.0 if each.slo is None else each.slo.long_s for each in every])
         self.short_s = np.array([300.0 if each.slo is None else each.slo.short_s for each in every])
         self.silence_s = np.array([np.inf if each.no_data_after_s is None else each.no_data_after_s for each in every])
-        self.all_watched = bool(self.watched.all())
         self._ruled = np.isfinite(self.above) | np.isfinite(self.below) | np.isfinite(self.limit)
         self._any_rules = bool(self._ruled.any())
         for row, each in enumerate(series):

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sentinel.detection.columns import Rows
 
 WEEKDAY_SLOTS, WEEKEND_SLOTS = 48, 24  # half hours and hours: there are fewer weekends to learn from
+YOUNG_TABLE = np.float32(1.2)  # days in which a table is still being filled
 DAYS_TRUSTED = np.float32(2.0)  # of one kind of day, before its table may speak
 VISIT_RATE = np.float32(0.2)  # how much of a slot's mean is new after each visit
 _DAY_MS = 86_400_000

@@ -33,8 +33,10 @@ LEAST_MEMBERS = 4  # fewer series say nothing that they do not say alone
 MOST_MEMBERS = 64
 TAIL, TAIL_RATE = 0.01, 0.005
 LEAST_Q99 = 0.05
-EXCESS_RATE, FIRST_EXCESS, EXCESS_CLIP = 0.05, 0.3, 5.0
+EXCESS_RATE, FIRST_EXCESS, EXCESS_CLIP = 0.05, 0.2, 5.0
+LESS_SEEN = 1 - EXCESS_CLIP / (np.e**EXCESS_CLIP - 1)  # share of an exponential tail's mean excess, seen up to the clip
 GRACE_FRAMES = 60
+SETTLED_FRAMES = 3 * GRACE_FRAMES  # until then the percentiles themselves move too much to be exceeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,11 +267,13 @@ class ServiceTier:
         rate = np.maximum(TAIL_RATE, 2 / (frames / 10 + 2))
         for q99, value in ((group.slow_q99, slow), (group.fast_q99, fast)):
             q99[slots] = np.maximum(q99[slots] * (1 + rate * ((value > q99[slots]) - TAIL)), LEAST_Q99)
-        over = np.flatnonzero((score > 1) & (frames >= GRACE_FRAMES))
+        # What is far beyond is an anomaly, or will be: it must not raise the bar for the frames that follow it.
+        over = np.flatnonzero(
+            (score > 1) & (score < 1 + EXCESS_CLIP * group.excess[slots]) & (frames >= SETTLED_FRAMES)
+        )
         if len(over):
             excess = group.excess[slots[over]]
-            beyond = np.minimum(score[over] - 1, EXCESS_CLIP * excess)
-            group.excess[slots[over]] = excess + EXCESS_RATE * (beyond - excess)
+            group.excess[slots[over]] = excess + EXCESS_RATE * ((score[over] - 1) / LESS_SEEN - excess)
         group.frames[slots] += 1
         group.scored[slots] = True
         return result

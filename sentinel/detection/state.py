@@ -155,7 +155,7 @@ class State:
         return Novelty(*all_rows)
 
     def hush(self, rows: Rows) -> None:
-        """Raise no alarm for the shape of these series soon: they have one, and its own shape will long be new."""
+        """Raise no alarm for the shape of these series soon: they have one, whose traces are new for a while."""
         slots = self.pattern_slot[rows]
         self.pattern.shape.silent[slots[slots >= 0]] = SILENCE
 
@@ -169,9 +169,9 @@ class State:
         base.unit = base.unit * ratio.astype(np.float64)
         for name in ("zero", "low", "high", "last", "level", "daily"):
             setattr(base, name, (getattr(base, name) - shift) / ratio)
-        base.spread, base.daily_spread = base.spread / ratio, base.daily_spread / ratio
-        for name in ("origin", "unit", "zero", "low", "high", "last", "level", "daily", "spread", "daily_spread"):
-            getattr(self.baseline, name)[rows] = getattr(base, name)
+        for name in ("spread", "daily_spread", "plain_error", "daily_error"):
+            setattr(base, name, getattr(base, name) / ratio)
+        put(self.baseline, rows, base)
         self.season.rescale(rows, ratio)
         self.services.rescale(rows, shift, ratio)
 

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sentinel.ids import Fingerprint, IncidentId, PlanId
+from sentinel.incidents.fact import Fact as Fact  # noqa: PLC0414 offered here
+from sentinel.incidents.facts_of_people import IncidentMerged as IncidentMerged  # noqa: PLC0414
+from sentinel.incidents.facts_of_people import SilenceEnded as SilenceEnded  # noqa: PLC0414
+from sentinel.incidents.facts_of_people import ToldApart as ToldApart  # noqa: PLC0414
+from sentinel.incidents.facts_of_people import ToldSame as ToldSame  # noqa: PLC0414
 from sentinel.incidents.nouns import Alert, Card, Change, Plan, Principal, Scalar, Severity, Similar, Suspect, Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """A record that changes an incident."""
-
-    kind: ClassVar[str] = "fact"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +27,7 @@ class IncidentOpened(Fact):
     memory_note: str = ""
     previous_id: IncidentId | None = None
     changes: tuple[Change, ...] = ()
+    silenced_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +66,24 @@ class CardPosted(Fact):
 
     kind: ClassVar[str] = "card_posted"
     card: Card
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotePosted(Fact):
+    """The thread below the card tells of every entry up to `upto_seq`."""
+
+    kind: ClassVar[str] = "note_posted"
+    card: Card
+    upto_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentAcknowledged(Fact):
+    """A person has seen it and looks after it."""
+
+    kind: ClassVar[str] = "incident_acknowledged"
+    by: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +131,16 @@ class ApprovalRequested(PlanFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalReminded(PlanFact):
+    """People were asked again; with `escalated`, those in `to` as well, who may decide from now on."""
+
+    kind: ClassVar[str] = "approval_reminded"
+    to: tuple[str, ...]
+    escalated: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictGiven(PlanFact):
     """A principal approved or rejected the digest that was shown."""
 
@@ -155,6 +182,14 @@ class PlanCancelled(PlanFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanHeld(PlanFact):
+    """The approved plan may not start yet, by a limit or the kill switch; it is tried again until it expires."""
+
+    kind: ClassVar[str] = "plan_held"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionStarted(PlanFact):
     """An executor claimed the plan; `owner` names its process."""
 
@@ -183,6 +218,13 @@ class StepStarted(StepFact):
 
     kind: ClassVar[str] = "step_started"
     previous: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResent(StepFact):
+    """The intent to send once more what surely had no effect, or may repeat; recorded before the call."""
+
+    kind: ClassVar[str] = "step_resent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,9 +278,17 @@ class RollbackStarted(PlanFact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndoStarted(StepFact):
-    """The intent to undo one step, recorded before the call."""
+    """The intent to undo one step, recorded before the call; `previous` is the resource as it was then."""
 
     kind: ClassVar[str] = "undo_started"
+    previous: Mapping[str, Scalar] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoResent(StepFact):
+    """The intent to send an undo once more, recorded before the call."""
+
+    kind: ClassVar[str] = "undo_resent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,38 +323,11 @@ class PlanRollbackFailed(PlanFact):
     reason: str
 
 
+# Every fact of this file that has a name of its own.
 FACTS: Mapping[str, type[Fact]] = {
-    fact.kind: fact
-    for fact in (
-        IncidentOpened,
-        AlertRaised,
-        AlertCleared,
-        DuplicateFolded,
-        CardPosted,
-        IncidentEscalated,
-        IncidentResolved,
-        PlanProposed,
-        ApprovalRequested,
-        VerdictGiven,
-        PlanApproved,
-        PlanRejected,
-        PlanExpired,
-        PlanCancelled,
-        ExecutionStarted,
-        ExecutionResumed,
-        StepStarted,
-        StepSucceeded,
-        StepFailed,
-        StepUnknown,
-        VerificationStarted,
-        PlanSucceeded,
-        RollbackStarted,
-        UndoStarted,
-        UndoSucceeded,
-        UndoFailed,
-        PlanRolledBack,
-        PlanRollbackFailed,
-    )
+    each.kind: each
+    for each in tuple(globals().values())
+    if isinstance(each, type) and issubclass(each, Fact) and each.kind != Fact.kind
 }
 
 

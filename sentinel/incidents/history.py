@@ -7,6 +7,7 @@ from sentinel.errors import IllegalTransition
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import (
     Alert,
+    Correction,
     Incident,
     IncidentState,
     PlanRecord,
@@ -56,6 +57,8 @@ def _opened(entry: f.Entry, fact: f.IncidentOpened, state: IncidentState) -> Inc
         memory_note=fact.memory_note,
         previous_id=fact.previous_id,
         changes=fact.changes,
+        silenced_by=fact.silenced_by,
+        silenced=bool(fact.silenced_by),
         opened_at_ms=entry.at_ms,
         updated_at_ms=entry.at_ms,
     )
@@ -73,8 +76,20 @@ def _change(incident: Incident, entry: f.Entry) -> Incident:
                 for alert in incident.alerts
             )
             return replace(incident, alerts=alerts)
+        case f.ToldApart():
+            return _told_apart(incident, entry, entry.fact)
+        case f.ToldSame():
+            return _told_same(incident, entry, entry.fact)
+        case f.IncidentMerged(into=into, reason=reason):
+            return replace(incident, merged_into=into, state_reason=reason, resolved_at_ms=entry.at_ms)
+        case f.SilenceEnded(reason=reason):
+            return replace(incident, silenced=False, state_reason=reason)
         case f.CardPosted(card=card):
             return replace(incident, cards=(*incident.cards, card))
+        case f.NotePosted(upto_seq=upto):
+            return replace(incident, told_seq=max(incident.told_seq, upto))
+        case f.IncidentAcknowledged(by=by):
+            return replace(incident, acknowledged_by=by)
         case f.IncidentEscalated(reason=reason):
             return replace(incident, state_reason=reason)
         case f.IncidentResolved(reason=reason):
@@ -83,6 +98,54 @@ def _change(incident: Incident, entry: f.Entry) -> Incident:
             return _plan_changed(incident, entry, entry.fact)
         case _:
             raise IllegalTransition(f"{entry.fact.kind} cannot follow in incident {incident.id}")
+
+
+def _told_apart(incident: Incident, entry: f.Entry, fact: f.ToldApart) -> Incident:
+    leaving = {alert.fingerprint for alert in fact.alerts}
+    kept = tuple(alert for alert in incident.alerts if alert.fingerprint not in leaving)
+    correction = Correction(
+        same=False,
+        other_id=fact.other_id,
+        alerts=fact.alerts or fact.against,
+        against=kept,
+        principal=entry.principal,
+        reason=fact.reason,
+        at_ms=entry.at_ms,
+    )
+    corrected = replace(incident, corrections=(*incident.corrections, correction))
+    if not kept:
+        raise IllegalTransition(f"incident {incident.id} would keep no alert")
+    if not leaving:
+        return replace(corrected, previous_id=None)
+    severity = max((alert.severity for alert in kept), key=lambda severity: severity.rank, default=incident.severity)
+    return replace(
+        corrected,
+        alerts=kept,
+        services=_services(kept),
+        severity=severity,
+        suspects=fact.suspects,
+        occurrences=max(incident.occurrences - 1, 1),
+    )
+
+
+def _told_same(incident: Incident, entry: f.Entry, fact: f.ToldSame) -> Incident:
+    correction = Correction(
+        same=True,
+        other_id=fact.other_id,
+        alerts=fact.alerts or fact.against,
+        against=incident.alerts,
+        principal=entry.principal,
+        reason=fact.reason,
+        at_ms=entry.at_ms,
+    )
+    corrected = replace(incident, corrections=(*incident.corrections, correction))
+    if not fact.alerts:
+        return replace(corrected, previous_id=fact.other_id)
+    return replace(
+        _with_alerts(corrected, fact.alerts),
+        suspects=fact.suspects,
+        occurrences=incident.occurrences + fact.occurrences,
+    )
 
 
 def _with_alerts(incident: Incident, added: tuple[Alert, ...]) -> Incident:
@@ -109,10 +172,18 @@ def _plan_changed(incident: Incident, entry: f.Entry, fact: f.PlanFact | f.PlanP
         raise IllegalTransition(f"incident {incident.id} has no plan {fact.plan_id}")
     record = replace(before, state=state)
     match fact:
+        case f.ApprovalRequested():
+            record = replace(record, asked_at_ms=entry.at_ms)
+        case f.ApprovalReminded(escalated=escalated):
+            record = replace(record, reminded_at_ms=entry.at_ms)
+            record = replace(record, escalated_at_ms=entry.at_ms) if escalated else record
+            return replace(incident, plans=_with_plan(incident, record))
         case f.VerdictGiven(verdict=verdict):
             record = replace(record, verdicts=(*record.verdicts, verdict))
         case f.PlanApproved():
             record = replace(record, approved_at_ms=entry.at_ms)
+        case f.PlanHeld(reason=why):
+            record = replace(record, held_reason=why)
         case f.ExecutionStarted(owner=owner):
             record = replace(record, owner=owner, owned_since_ms=entry.at_ms, started_at_ms=entry.at_ms)
         case f.ExecutionResumed(owner=owner):
@@ -128,8 +199,11 @@ def _plan_changed(incident: Incident, entry: f.Entry, fact: f.PlanFact | f.PlanP
     reason = getattr(fact, "reason", "")
     if not state.live:
         record = replace(record, ended_reason=reason)
-    replaced = tuple(record if each.plan.plan_id == fact.plan_id else each for each in incident.plans)
-    return replace(incident, plans=replaced, state_reason=reason or incident.state_reason)
+    return replace(incident, plans=_with_plan(incident, record), state_reason=reason or incident.state_reason)
+
+
+def _with_plan(incident: Incident, record: PlanRecord) -> tuple[PlanRecord, ...]:
+    return tuple(record if each.plan.plan_id == record.plan.plan_id else each for each in incident.plans)
 
 
 def _step_changed(record: PlanRecord, entry: f.Entry, fact: f.StepFact) -> PlanRecord:
@@ -140,6 +214,8 @@ def _step_changed(record: PlanRecord, entry: f.Entry, fact: f.StepFact) -> PlanR
         step = replace(step, sent=fact.sent)
     if isinstance(fact, f.StepStarted):
         step = replace(step, previous=fact.previous, started_at_ms=entry.at_ms)
-    elif after is not StepState.UNDO_STARTED:
+    elif isinstance(fact, f.UndoStarted):
+        step = replace(step, undo_previous=fact.previous)
+    elif after not in (StepState.STARTED, StepState.UNDO_STARTED):
         step = replace(step, ended_at_ms=entry.at_ms)
     return replace(record, steps=(*record.steps[: fact.index], step, *record.steps[fact.index + 1 :]))

@@ -62,14 +62,7 @@ class PlanState(StrEnum):
 
 
 LIVE_PLAN_STATES = frozenset(
-    {
-        PlanState.PROPOSED,
-        PlanState.AWAITING_APPROVAL,
-        PlanState.APPROVED,
-        PlanState.EXECUTING,
-        PlanState.VERIFYING,
-        PlanState.ROLLING_BACK,
-    }
+    map(PlanState, ("proposed", "awaiting_approval", "approved", "executing", "verifying", "rolling_back"))
 )
 
 
@@ -107,6 +100,9 @@ class Alert:
     spreads of the series (robust standard deviations). An alert that somebody else raised (`origin` names the
     system, such as `alertmanager`) has neither value nor band, a score that stands for its severity, and what
     its `note` says; it is over when that system says so.
+
+    `change` is how far, in the same spreads, the value moved from where it was just before. None where that was normal,
+    as when a detector opens an anomaly: then the score says it all, and ranking needs no other history.
     """
 
     fingerprint: Fingerprint
@@ -125,6 +121,7 @@ class Alert:
     ended_at_ms: int | None = None
     origin: str = DETECTOR
     note: str = ""
+    change: float | None = None
 
     @property
     def open(self) -> bool:
@@ -174,7 +171,11 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Similar:
-    """A past incident that looked alike, and what became of it."""
+    """A past incident that looked alike, and what became of it.
+
+    `similarity` is the weighted mean of three cosines: of the signatures, of what is wrong wherever it is (`shape`),
+    and of the words (`text`). `why` says which spoke for it; `rejected` why people did not want the plan of then.
+    """
 
     incident_id: IncidentId
     similarity: float
@@ -184,6 +185,25 @@ class Similar:
     runbook: str | None
     fixed_by: tuple[str, ...]
     recovery_ms: int | None
+    why: str = ""
+    rejected: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What a principal said of an incident and another: the same fault, or not. Every later decision honours it.
+
+    `alerts` are those of the other side, `against` those of this one, as they were then: the signatures follow from
+    them, whatever version makes these.
+    """
+
+    same: bool
+    other_id: IncidentId
+    alerts: tuple[Alert, ...]
+    against: tuple[Alert, ...]
+    principal: Principal
+    reason: str
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +216,24 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A step's target as it was when the plan was made: where it is, comparable values, and notes for people."""
+
+    target: str
+    account: str = ""
+    region: str = ""
+    observed: Mapping[str, Scalar] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Ordered steps for one incident. `digest` binds everything that people are shown and that runs."""
+    """Ordered steps for one incident. `digest` binds everything that people are shown and that runs.
+
+    `targets` has one entry a step (none in plans of older versions, and where no AWS is connected), `policy` names
+    the version of the approval policy, `requested_by` the principal who narrowed an earlier plan to this one, and
+    `track_record` tells how the runbook did before.
+    """
 
     plan_id: PlanId
     incident_id: IncidentId
@@ -212,11 +248,20 @@ class Plan:
     created_at_ms: int
     expires_at_ms: int
     digest: str
+    targets: tuple[Seen, ...] = ()
+    policy: str = ""
+    requested_by: str = ""
+    track_record: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a principal said about one digest, and how we know that it was they."""
+    """What a principal said about one digest, and how we know that it was they.
+
+    `method` tells how they were authenticated, `shown` the message (channel/ts) or other place where they saw the
+    plan, `request` the id of the signed request that carried the word (empty where there was none: it counts once),
+    and `seal` is an HMAC over all of it with Sentinel's own key.
+    """
 
     principal: Principal
     decision: Literal["approve", "reject"]
@@ -224,14 +269,22 @@ class Verdict:
     reason: str
     at_ms: int
     evidence: str
+    method: str = ""
+    shown: str = ""
+    request: str = ""
+    seal: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """What is known of one step. `previous` is the resource before it; `sent` marks a failure whose call was taken."""
+    """What is known of one step. `previous` is the resource before it; `sent` marks a failure whose call was taken.
+
+    `undo_previous` is the resource before the undo.
+    """
 
     state: StepState = StepState.PENDING
     previous: Mapping[str, Scalar] | None = None
+    undo_previous: Mapping[str, Scalar] | None = None
     sent: bool = False
     detail: str = ""
     started_at_ms: int | None = None
@@ -243,7 +296,8 @@ class PlanRecord:
     """A plan and what became of it. `ended_reason` is set with a terminal state.
 
     `owned_since_ms` is when `owner` last claimed the plan: until a while after it, a call of the owner before may
-    still be on its way.
+    still be on its way. `held_reason` is why an approved plan has not started. `asked_at_ms` is when people were
+    asked, `reminded_at_ms` when they last were reminded, and `escalated_at_ms` when others were asked as well.
     """
 
     plan: Plan
@@ -255,9 +309,13 @@ class PlanRecord:
     approved_at_ms: int | None = None
     started_at_ms: int | None = None
     verifying_since_ms: int | None = None
+    held_reason: str = ""
     ended_reason: str = ""
     rollback_reason: str = ""
     undo: bool = False
+    asked_at_ms: int | None = None
+    reminded_at_ms: int | None = None
+    escalated_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,7 +332,11 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """What people would call the outage: alerts that belong together, one live plan at most."""
+    """What people would call the outage: alerts that belong together, one live plan at most.
+
+    `told_seq` is the last entry that the thread below its card tells of.
+    While it is `silenced`, people are not told and nothing is planned; `silenced_by` names the silence even after.
+    """
 
     id: IncidentId
     state: IncidentState
@@ -296,6 +358,12 @@ class Incident:
     plans: tuple[PlanRecord, ...] = ()
     cards: tuple[Card, ...] = field(default=())
     changes: tuple[Change, ...] = ()
+    acknowledged_by: str = ""
+    told_seq: int = 0
+    corrections: tuple[Correction, ...] = ()
+    merged_into: IncidentId | None = None
+    silenced_by: str = ""
+    silenced: bool = False
 
     @property
     def live_plan(self) -> PlanRecord | None:

@@ -20,32 +20,45 @@ PlanTable = Mapping[PlanState | None, Mapping[type[f.Fact], PlanState]]
 
 _I, _P = IncidentState, PlanState
 
-_SEEN = (f.AlertRaised, f.AlertCleared, f.DuplicateFolded, f.CardPosted)
+_SEEN = (
+    f.AlertRaised,
+    f.AlertCleared,
+    f.DuplicateFolded,
+    f.SilenceEnded,
+    f.CardPosted,
+    f.NotePosted,
+    f.IncidentAcknowledged,
+)
 
 INCIDENT: IncidentTable = {
     None: {f.IncidentOpened: _I.OPEN},
     _I.OPEN: {
-        **dict.fromkeys(_SEEN, _I.OPEN),
+        **dict.fromkeys((*_SEEN, f.ToldApart, f.ToldSame), _I.OPEN),
+        f.IncidentMerged: _I.RESOLVED,
         f.PlanProposed: _I.MITIGATING,
         f.IncidentEscalated: _I.ESCALATED,
         f.IncidentResolved: _I.RESOLVED,
     },
     _I.MITIGATING: {
-        **dict.fromkeys(_SEEN, _I.MITIGATING),
+        **dict.fromkeys((*_SEEN, f.ToldSame), _I.MITIGATING),
         **dict.fromkeys(
             (
                 f.ApprovalRequested,
+                f.ApprovalReminded,
                 f.VerdictGiven,
                 f.PlanApproved,
+                f.PlanHeld,
                 f.ExecutionStarted,
                 f.ExecutionResumed,
                 f.StepStarted,
+                f.StepResent,
                 f.StepSucceeded,
                 f.StepFailed,
                 f.StepUnknown,
                 f.VerificationStarted,
                 f.RollbackStarted,
                 f.UndoStarted,
+                f.UndoResent,
                 f.UndoSucceeded,
                 f.UndoFailed,
             ),
@@ -59,13 +72,15 @@ INCIDENT: IncidentTable = {
         f.PlanRollbackFailed: _I.ESCALATED,
     },
     _I.ESCALATED: {
-        **dict.fromkeys(_SEEN, _I.ESCALATED),
+        **dict.fromkeys((*_SEEN, f.ToldApart, f.ToldSame), _I.ESCALATED),
+        f.IncidentMerged: _I.RESOLVED,
         f.PlanProposed: _I.MITIGATING,
         f.IncidentResolved: _I.RESOLVED,
     },
     _I.RESOLVED: {
         f.AlertCleared: _I.RESOLVED,
         f.CardPosted: _I.RESOLVED,
+        f.NotePosted: _I.RESOLVED,
     },
 }
 
@@ -77,6 +92,7 @@ PLAN: PlanTable = {
         f.PlanCancelled: _P.CANCELLED,
     },
     _P.AWAITING_APPROVAL: {
+        f.ApprovalReminded: _P.AWAITING_APPROVAL,
         f.VerdictGiven: _P.AWAITING_APPROVAL,
         f.PlanApproved: _P.APPROVED,
         f.PlanRejected: _P.REJECTED,
@@ -84,6 +100,7 @@ PLAN: PlanTable = {
         f.PlanCancelled: _P.CANCELLED,
     },
     _P.APPROVED: {
+        f.PlanHeld: _P.APPROVED,
         f.ExecutionStarted: _P.EXECUTING,
         f.PlanExpired: _P.EXPIRED,
         f.PlanCancelled: _P.CANCELLED,
@@ -91,6 +108,7 @@ PLAN: PlanTable = {
     _P.EXECUTING: {
         f.ExecutionResumed: _P.EXECUTING,
         f.StepStarted: _P.EXECUTING,
+        f.StepResent: _P.EXECUTING,
         f.StepSucceeded: _P.EXECUTING,
         f.StepFailed: _P.EXECUTING,
         f.StepUnknown: _P.EXECUTING,
@@ -109,6 +127,7 @@ PLAN: PlanTable = {
         f.StepFailed: _P.ROLLING_BACK,
         f.StepUnknown: _P.ROLLING_BACK,
         f.UndoStarted: _P.ROLLING_BACK,
+        f.UndoResent: _P.ROLLING_BACK,
         f.UndoSucceeded: _P.ROLLING_BACK,
         f.UndoFailed: _P.ROLLING_BACK,
         f.PlanRolledBack: _P.ROLLED_BACK,
@@ -120,10 +139,12 @@ PLAN: PlanTable = {
 # For each fact about a step: the step states it may follow, and the state it leads to.
 STEP: Mapping[type[f.StepFact], tuple[frozenset[StepState], StepState]] = {
     f.StepStarted: (frozenset({StepState.PENDING}), StepState.STARTED),
+    f.StepResent: (frozenset({StepState.STARTED}), StepState.STARTED),
     f.StepSucceeded: (frozenset({StepState.STARTED}), StepState.SUCCEEDED),
     f.StepFailed: (frozenset({StepState.STARTED}), StepState.FAILED),
     f.StepUnknown: (frozenset({StepState.STARTED}), StepState.UNKNOWN),
     f.UndoStarted: (frozenset({StepState.SUCCEEDED, StepState.FAILED}), StepState.UNDO_STARTED),
+    f.UndoResent: (frozenset({StepState.UNDO_STARTED}), StepState.UNDO_STARTED),
     f.UndoSucceeded: (frozenset({StepState.UNDO_STARTED}), StepState.UNDONE),
     f.UndoFailed: (frozenset({StepState.UNDO_STARTED}), StepState.UNDO_FAILED),
 }
@@ -163,6 +184,8 @@ def _guard(incident: Incident, record: PlanRecord | None, fact: f.Fact) -> None:
                 raise IllegalTransition(f"verdict on another digest than that of plan {record.plan.plan_id}")
             if any(given.principal.id == verdict.principal.id for given in record.verdicts):
                 raise IllegalTransition(f"{verdict.principal.id} already gave a verdict on {record.plan.plan_id}")
+            if verdict.request and verdict.request in _requests(incident):
+                raise IllegalTransition(f"the request with this verdict on {record.plan.plan_id} counted before")
         case f.PlanApproved(digest=digest) if record:
             approvals = sum(verdict.decision == "approve" for verdict in record.verdicts)
             if digest != record.plan.digest or approvals < record.plan.approvals_required:
@@ -182,6 +205,11 @@ def _guard(incident: Incident, record: PlanRecord | None, fact: f.Fact) -> None:
         case f.VerificationStarted() if record:
             if any(step.state is not StepState.SUCCEEDED for step in record.steps):
                 raise IllegalTransition(f"plan {record.plan.plan_id} has steps that did not succeed")
+
+
+def _requests(incident: Incident) -> set[str]:
+    """The signed requests whose word counted: none counts twice."""
+    return {verdict.request for record in incident.plans for verdict in record.verdicts}
 
 
 def _illegal(life: str, id_: str, state: object, fact: f.Fact) -> IllegalTransition:

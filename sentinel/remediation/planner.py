@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from sentinel import ids
 from sentinel.errors import Invalid
 from sentinel.incidents.nouns import Alert, Incident, Plan
@@ -78,9 +80,14 @@ def propose(
     return Proposal(plan=None, reason=f"no runbook matches what is wrong with {suspects or 'the services'}")
 
 
+# Fields that plans of the first version had not: left out while empty, so that an old plan's digest stays what it was.
+_LATER = ("targets", "policy", "requested_by", "track_record")
+
+
 def digest_of(plan: Plan) -> str:
     """SHA-256 over everything in `plan` but the digest itself: change a field, and approvals no longer fit."""
-    return ids.content_digest(replace(plan, digest=""))
+    content: dict[str, object] = msgspec.to_builtins(replace(plan, digest=""))
+    return ids.content_digest({name: value for name, value in content.items() if value or name not in _LATER})
 
 
 def _says(alert: Alert) -> str:

@@ -7,6 +7,8 @@ from sentinel.detection.anomaly import Condition, SeriesHealth
 from sentinel.incidents.nouns import PlanRecord, PlanState, StepState
 from sentinel.remediation.actions import action_named
 
+INCONCLUSIVE = "inconclusive"  # how the reason begins where the detector could not say
+_MOST_SKEW_MS = 60_000
 # A failed step may have been sent and then shown no effect in time: what it set must not stay.
 _PERHAPS_DONE = frozenset({StepState.SUCCEEDED, StepState.FAILED})
 
@@ -84,12 +86,16 @@ def next_move(record: PlanRecord, health: Sequence[SeriesHealth], now_ms: int, s
     """The one thing to do next. `health` need only be given for a plan in VERIFYING."""
     match record.state:
         case PlanState.APPROVED:
-            late = now_ms - (record.approved_at_ms or now_ms) > start_within_ms
-            if late:
-                return Expire(reason=f"approved, but not started within {start_within_ms // 1000} s")
+            age_ms = now_ms - (record.approved_at_ms if record.approved_at_ms is not None else now_ms)
+            if age_ms < -_MOST_SKEW_MS:
+                # A clock that stepped back would make an old approval young.
+                return Expire(reason="approved at a time that is still to come: the clock was set back")
+            if age_ms > start_within_ms:
+                why = f": {record.held_reason}" if record.held_reason else ""
+                return Expire(reason=f"approved, but not started within {start_within_ms // 1000} s{why}")
             return Claim(reason="approved")
         case PlanState.EXECUTING:
-            return _executing(record)
+            return _executing(record, now_ms, start_within_ms)
         case PlanState.VERIFYING:
             return _verifying(record, health, now_ms)
         case PlanState.ROLLING_BACK:
@@ -98,11 +104,17 @@ def next_move(record: PlanRecord, health: Sequence[SeriesHealth], now_ms: int, s
             return Done(reason=f"the plan is {record.state}")
 
 
-def _executing(record: PlanRecord) -> Move:
+def _executing(record: PlanRecord, now_ms: int, start_within_ms: int) -> Move:
+    since_ms = record.approved_at_ms
     for index, step in enumerate(record.steps):
         match step.state:
             case StepState.SUCCEEDED:
+                since_ms = max(filter(None, (since_ms, step.ended_at_ms)), default=None)
                 continue
+            case StepState.PENDING if since_ms is not None and now_ms - since_ms > start_within_ms:
+                # People approved this for now: after an outage of hours they must look again.
+                late = f"step {index + 1} could not start within {start_within_ms // 1000} s"
+                return GiveUp(undo=record.plan.rollback, reason=late)
             case StepState.PENDING:
                 return RunStep(index=index, reason=f"step {index + 1} of {len(record.steps)}")
             case StepState.STARTED:
@@ -127,7 +139,9 @@ def _verifying(record: PlanRecord, health: Sequence[SeriesHealth], now_ms: int) 
     within = f"within {record.plan.verify_within_s} s"
     if silent:
         # No data is no proof either way, and undoing on a guess could break what the plan mended.
-        return GiveUp(undo=False, reason=f"inconclusive: {len(silent)} of {len(watched)} series sent nothing {within}")
+        return GiveUp(
+            undo=False, reason=f"{INCONCLUSIVE}: {len(silent)} of {len(watched)} series sent nothing {within}"
+        )
     return GiveUp(undo=record.plan.rollback, reason=f"{len(bad)} of {len(watched)} series did not recover {within}")
 
 

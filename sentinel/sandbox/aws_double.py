@@ -12,6 +12,7 @@ import boto3
 import httpx
 
 from sentinel.clock import Clock
+from sentinel.sandbox.absent import JSON, XML, Absent
 from sentinel.sandbox.estate import SERVICES
 from sentinel.sandbox.http_server import LoopbackServer, Reply, Request
 from sentinel.sandbox.moto_process import MotoProcess
@@ -55,6 +56,7 @@ class AwsDouble:
         self._moto = MotoProcess(clock)
         self._http = httpx.Client(base_url=self._moto.url, timeout=60, trust_env=False)
         self._truth = Truth(self._delay_ms)
+        self._absent = Absent(self._delay_ms)
 
     @property
     def url(self) -> str:
@@ -83,8 +85,14 @@ class AwsDouble:
         self._moto.reset()
         with self._lock:
             self._truth = Truth(self._delay_ms)
+            self._absent = Absent(self._delay_ms)
             self._calls.clear()
         return self._build()
+
+    def stall(self, service: str) -> None:
+        """From now on the tasks of this ECS service stay as many as they are, whatever is wanted."""
+        with self._lock:
+            self._truth.stall(service)
 
     def stop(self) -> None:
         """End the proxy and moto. Calling it twice is harmless."""
@@ -125,9 +133,13 @@ class AwsDouble:
         with self._lock:
             refused = self._truth.refusal(call, self._clock.now_ms())
             if refused is not None:
-                return Reply(status=400, content_type="text/xml", body=refused)
+                kind = JSON if refused.startswith(b"{") else XML
+                return Reply(status=400, content_type=kind, body=refused)
             if call.has_effect:
                 self._record(call)
+            told = self._absent.answer(call, self._clock.now_ms())
+            if told is not None:
+                return Reply(status=told[0], content_type=told[1], body=told[2])
         reply = self._http.request(
             request.method,
             request.path,

@@ -8,6 +8,9 @@ Only this much is corrected, because the rest does not matter to Sentinel:
   that is starting are refused with IncorrectInstanceState; moto carries them out.
 - An instance carries the tag `sandbox:boots`. AWS has no such tag: a reboot leaves no trace in its API, but the
   machine itself knows that it booted, and the shop must too.
+- A desired count below 0 or above 5,000, an update of a service that was deleted, and a capacity outside the bounds of
+  its Auto Scaling group are refused; moto takes them.
+- A service that `stall` names never gets the tasks that it wants, as where no room is left for them.
 - ECS running counts and the rollout state of a deployment follow the desired count after a while; moto's jump, and its
   deployments stay IN_PROGRESS for ever.
 
@@ -30,7 +33,13 @@ _ALLOWED = {
     "StopInstances": ("running", "stopping", "stopped"),
     "StartInstances": ("stopped", "pending", "running"),
 }
-_EFFECTS = frozenset({"RebootInstances", "StopInstances", "StartInstances", "UpdateService"})
+_EFFECTS = frozenset(
+    {
+        *("RebootInstances", "StopInstances", "StartInstances", "UpdateService", "StopTask", "SetDesiredCapacity"),
+        *("StartInstanceRefresh", "RebootDBInstance", "StartAutomationExecution", "PutFunctionConcurrency"),
+    }
+)
+_MOST_TASKS = 5000  # the quota of tasks per service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +53,12 @@ class Call:
     @property
     def has_effect(self) -> bool:
         """Whether the call changes the estate."""
-        return self.operation in _EFFECTS
+        return self.operation in _EFFECTS and not self.rehearsal
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether EC2 is only asked whether it would (DryRun); it looks at rights then, and not at states."""
+        return str(self.params.get("DryRun", "")).lower() == "true"
 
 
 def call_of(headers: Mapping[str, str], body: bytes) -> Call:
@@ -52,10 +66,12 @@ def call_of(headers: Mapping[str, str], body: bytes) -> Call:
     target = headers.get("x-amz-target", "")
     if target:
         params = json.loads(body or b"{}")
-        name = str(params.get("service") or params.get("serviceName") or "").rsplit("/", maxsplit=1)[-1]
+        name = str(params.get("service") or params.get("serviceName") or params.get("DocumentName") or "")
+        name = name.rsplit("/", maxsplit=1)[-1]
         return Call(operation=target.rpartition(".")[2], targets=(name,) if name else (), params=params)
     form = dict(parse_qsl(body.decode(errors="replace")))
     ids = tuple(value for name, value in form.items() if name.startswith("InstanceId."))
+    ids += tuple(form[name] for name in ("AutoScalingGroupName", "DBInstanceIdentifier") if name in form)
     return Call(operation=form.get("Action", ""), targets=ids, params=form)
 
 
@@ -93,13 +109,35 @@ class Truth:
         self._delay_ms = delay_ms
         self._machines: dict[str, _Machine] = {}
         self._tasks: dict[str, _Tasks] = {}
+        self._deleted: set[str] = set()
+        self._bounds: dict[str, tuple[int, int]] = {}  # of Auto Scaling groups
+        self._stalled: set[str] = set()
+
+    def stall(self, service: str) -> None:
+        """From now on the tasks of this ECS service stay as many as they are."""
+        self._stalled.add(service)
 
     def refusal(self, call: Call, now_ms: int) -> bytes | None:
-        """The EC2 error reply to a call that AWS would refuse and moto would not, or None."""
-        for target in call.targets:
+        """The error reply to a call that AWS would refuse and moto would not, or None."""
+        if refused := self._out_of_bounds(call):
+            return refused
+        for target in () if call.rehearsal else call.targets:
             state = self._machines.get(target, _Machine()).state(now_ms)
             if state not in _ALLOWED.get(call.operation, (state,)):
                 return _error_reply("IncorrectInstanceState", f"The instance '{target}' is {state}")
+        return None
+
+    def _out_of_bounds(self, call: Call) -> bytes | None:
+        target = call.targets[0] if call.targets else ""
+        wanted = call.params.get("desiredCount")
+        if call.operation == "UpdateService" and target in self._deleted:
+            return json_error("ServiceNotActiveException", "Service was not ACTIVE.")
+        if call.operation == "UpdateService" and wanted is not None and not 0 <= int(wanted) <= _MOST_TASKS:
+            return json_error("InvalidParameterException", f"desiredCount {wanted} is out of bounds")
+        if call.operation == "SetDesiredCapacity" and target in self._bounds:
+            least, most = self._bounds[target]
+            if not least <= int(call.params["DesiredCapacity"]) <= most:
+                return _error_reply("ValidationError", f"New SetDesiredCapacity value is outside {least} to {most}")
         return None
 
     def accepted(self, call: Call, now_ms: int) -> None:
@@ -120,6 +158,10 @@ class Truth:
                 case "CreateService":
                     count = int(call.params.get("desiredCount", 0))
                     self._tasks[target] = _Tasks(before=count, after=count)
+                case "DeleteService":
+                    self._deleted.add(target)
+                case "CreateAutoScalingGroup":
+                    self._bounds[target] = (int(call.params["MinSize"]), int(call.params["MaxSize"]))
                 case "UpdateService":
                     self._updated(target, call.params, now_ms)
 
@@ -128,6 +170,8 @@ class Truth:
         if params.get("desiredCount") is not None:
             tasks.before, tasks.after = tasks.running(now_ms), int(params["desiredCount"])
             tasks.at_ms = now_ms + self._delay_ms
+            if name in self._stalled:
+                tasks.after = tasks.before
         if params.get("forceNewDeployment"):
             tasks.rolled_out_ms = now_ms + self._delay_ms
 
@@ -186,6 +230,11 @@ def _set(parent: ET.Element, tag: str, text: str) -> None:
     child = parent.find(tag)
     if child is not None:
         child.text = text
+
+
+def json_error(code: str, message: str) -> bytes:
+    """An error in the form of AWS's JSON protocol."""
+    return json.dumps({"__type": code, "message": message}).encode()
 
 
 def _error_reply(code: str, message: str) -> bytes:

@@ -41,23 +41,22 @@ def _within(body: bytes, limit: int) -> bytes:
 def _gzip(body: bytes, limit: int) -> bytes:
     stream = zlib.decompressobj(_GZIP_ONLY)
     # In pieces: at once, zlib would hold a bomb's first `limit` bytes twice before it could be told by its size.
-    pieces, size, rest = [], 0, body
+    inflated, rest = bytearray(), body
     try:
         while not stream.eof:
-            piece = stream.decompress(rest, min(_PIECE, limit - size + 1))
+            piece = stream.decompress(rest, min(_PIECE, limit - len(inflated) + 1))
             rest = stream.unconsumed_tail
-            size += len(piece)
-            if size > limit:
+            if len(inflated) + len(piece) > limit:
                 raise _too_large(limit)
             if not piece and not rest:
                 break
-            pieces.append(piece)
+            inflated += piece
     except zlib.error:
         raise Invalid("body", body[:16], "gzip data") from None
     # One member only: a chain of empty members costs the reader far more than it costs the sender.
     if not stream.eof or stream.unused_data:
         raise Invalid("body", f"{len(body)} bytes", "one complete gzip member")
-    return b"".join(pieces)
+    return bytes(inflated)
 
 
 def _zstd(body: bytes, limit: int) -> bytes:

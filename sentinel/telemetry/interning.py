@@ -6,23 +6,32 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sentinel.telemetry.admission import Allowance, Watching
 from sentinel.telemetry.batch import SampleBatch
 from sentinel.telemetry.decoded import Decoded, SeriesKey
 from sentinel.telemetry.series import Series, identify, partition_of
 
 Longs = NDArray[np.int64]
+# Instead of a row, for a series that is not taken: past the limit, too many new ones just now, not watched at all.
+_OVER_LIMIT, _OVER_RATE, _IGNORED = -1, -2, -3
 _NEVER_MS = np.iinfo(np.int64).min
 _FIRST_ROWS = 64
-_MEMORIES = 8  # more than there are decoders; a decoder that forgot its series brings a new list
+_MEMORIES = 5  # one more than there are decoders; a decoder that forgot its series brings a new list
+WATCH_ALL = Watching()
 _NONE: Longs = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One batch a receiver, in the order the samples came; `over_limit` samples were of series past the limit."""
+    """One batch a receiver, in the order the samples came, and how many samples are in none.
+
+    over_limit: of series past the limit. over_rate: of new series, while too many are new. ignored: not watched.
+    """
 
     batches: Mapping[int, SampleBatch]
-    over_limit: int
+    over_limit: int = 0
+    over_rate: int = 0
+    ignored: int = 0
 
 
 class Interner:
@@ -34,12 +43,21 @@ class Interner:
     """
 
     def __init__(
-        self, service_labels: Sequence[str], partitions: int, max_series: int, receivers: int | None = None
+        self,
+        service_labels: Sequence[str],
+        partitions: int,
+        max_series: int,
+        receivers: int | None = None,
+        *,
+        watching: Watching = WATCH_ALL,
+        allowance: Allowance | None = None,
     ) -> None:
         self._service_labels = tuple(service_labels)
         self._partitions = partitions
         self._receivers = receivers or partitions
         self._max_series = max_series
+        self._watching = watching
+        self._allowance = allowance
         self._series: list[Series] = []
         self._keys: list[SeriesKey] = []
         self._rows: dict[SeriesKey, int] = {}
@@ -60,18 +78,21 @@ class Interner:
         """Whether new series will soon be refused."""
         return len(self) >= 0.9 * self._max_series
 
-    def split(self, decoded: Decoded) -> Split:
+    def split(self, decoded: Decoded, now_ms: int = 0) -> Split:
         """One batch for each receiver that has samples; `new_series` holds what was not described there before.
 
-        A series over the limit is refused with its samples; those already known go on unharmed.
+        A series over a limit is refused with its samples; those already known go on unharmed.
         """
         if not len(decoded):
-            return Split({}, 0)
-        rows = self._rows_of(decoded)[decoded.index]
+            return Split({})
+        rows = self._rows_of(decoded, now_ms)[decoded.index]
         at_ms, values = decoded.timestamps_ms, decoded.values
-        over_limit = int(np.count_nonzero(rows < 0))
-        if over_limit:
-            taken = rows >= 0
+        over_limit = over_rate = ignored = 0
+        taken = rows >= 0
+        if not taken.all():
+            over_limit, over_rate, ignored = (
+                int(np.count_nonzero(rows == why)) for why in (_OVER_LIMIT, _OVER_RATE, _IGNORED)
+            )
             rows, at_ms, values = rows[taken], at_ms[taken], values[taken]
         # Of several samples of one series the last written stays: near enough to tell which series are silent.
         self._last_ms[rows] = at_ms
@@ -81,7 +102,7 @@ class Interner:
         for each in np.unique(receiver).tolist() if self._receivers > 1 else [0] if len(rows) else []:
             at = np.flatnonzero(receiver == each) if self._receivers > 1 else slice(None)
             batches[each] = SampleBatch(self._ids[rows[at]], at_ms[at], values[at], undescribed.get(each, {}))
-        return Split(batches, over_limit)
+        return Split(batches, over_limit, over_rate, ignored)
 
     def forget(self, receiver: int) -> None:
         """Take it that this receiver knows no series: describe each again with its next samples."""
@@ -115,29 +136,37 @@ class Interner:
         self._described[news] = True
         return undescribed
 
-    def _rows_of(self, decoded: Decoded) -> Longs:
-        """The row of each key, int64[k]; -1 for one over the limit, and for one without samples that is not known.
+    def _rows_of(self, decoded: Decoded, now_ms: int) -> Longs:
+        """The row of each key, int64[k]; below 0 for one that is not taken, and for one without samples not known.
 
         A decoder that keeps its list of keys from body to body has most of them found before they are looked at.
         """
         keys = decoded.keys
         held, rows = self._memories.get(id(keys), (keys, _NONE))
         if len(rows) < len(keys):
-            rows = np.concatenate((rows, np.full(len(keys) - len(rows), -1, np.int64)))
+            rows = np.concatenate((rows, np.full(len(keys) - len(rows), _OVER_LIMIT, np.int64)))
             if isinstance(held, list):
                 if len(self._memories) >= _MEMORIES:
                     self._memories.clear()
                 self._memories[id(keys)] = held, rows
-        sampled = decoded.index[rows[decoded.index] < 0]
+        found = rows[decoded.index]
+        # What is not watched never will be; what was refused may be taken now.
+        sampled = decoded.index[(found < 0) & (found != _IGNORED)]
         for position in dict.fromkeys(sampled.tolist()):
-            rows[position] = self._row(keys[position])
+            rows[position] = self._row(keys[position], now_ms)
         return rows
 
-    def _row(self, key: SeriesKey) -> int:
+    def _row(self, key: SeriesKey, now_ms: int) -> int:
         row = self._rows.get(key)
-        if row is None:
-            return -1 if len(self) >= self._max_series else self._add(key)
-        return row
+        if row is not None:
+            return row
+        if not self._watching.watches(key):
+            return _IGNORED
+        if len(self) >= self._max_series:
+            return _OVER_LIMIT
+        if self._allowance is not None and not self._allowance.take(now_ms):
+            return _OVER_RATE
+        return self._add(key)
 
     def _add(self, key: SeriesKey) -> int:
         metric, labels = key

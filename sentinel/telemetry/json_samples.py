@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -21,12 +22,13 @@ from sentinel.telemetry.decoded import (
     Decoded,
     Fault,
     Rejections,
-    SeriesKey,
     key_or_fault,
 )
+from sentinel.telemetry.rows import Known
 
 JSON = "application/json"
 NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"})
+_REMEMBERED_BYTES = 4096  # of labels as written, which may be mostly spaces
 _MILLISECONDS_FROM = 1e11
 _TIMESTAMP_TYPES = "a number (seconds or milliseconds) or RFC 3339 text with an offset"
 
@@ -53,17 +55,66 @@ _Numbered = tuple[list[_Row], list[int]]  # rows and their places in the body
 def decode_json(body: bytes, content_type: str) -> Decoded:
     """Decode `body` as `content_type` says; a bad sample is rejected alone, with its index (array) or line from 0.
 
-    Raises Invalid if the body is not JSON of that form, naming line or byte; UnsupportedFormat for another type.
+    Raises Invalid if the body is not JSON of that form, naming line or byte; UnsupportedFormat for another type;
+    TooLarge for too many new series.
     """
-    media_type = content_type.partition(";")[0].strip().lower()
-    rejections = Rejections()
-    if media_type == JSON:
-        rows, places = _array(body, rejections)
-    elif media_type in NDJSON:
-        rows, places = _lines(body, rejections)
-    else:
-        raise UnsupportedFormat(f"content type {media_type[:80]!r}: expected {JSON} or application/x-ndjson")
-    return _columns(rows, places, rejections)
+    return JsonDecoder().decode(body, content_type)
+
+
+class JsonDecoder:
+    """Decodes bodies, remembering up to `max_known` series by their labels as written; that changes only the speed."""
+
+    def __init__(self, max_known: int = 200_000) -> None:
+        self._max_known = max_known
+        self._known = Known()
+        self._seen: dict[tuple[str, bytes], int] = {}
+
+    def decode(self, body: bytes, content_type: str) -> Decoded:
+        """As `decode_json`."""
+        if max(len(self._known), len(self._seen)) > self._max_known:
+            self._known.clear()
+            self._seen.clear()
+        self._known.begin()
+        media_type = content_type.partition(";")[0].strip().lower()
+        rejections = Rejections()
+        if media_type == JSON:
+            rows, places = _array(body, rejections)
+        elif media_type in NDJSON:
+            rows, places = _lines(body, rejections)
+        else:
+            raise UnsupportedFormat(f"content type {media_type[:80]!r}: expected {JSON} or application/x-ndjson")
+        faults: list[Fault] = []
+        return _columns(rows, places, self._numbers(rows, faults), faults, self._known, rejections)
+
+    def _numbers(self, rows: list[_Row], faults: list[Fault]) -> list[int]:
+        """The number of each row's series, or -1 less the position of its fault in `faults`."""
+        texts = [(row.metric, bytes(row.labels)) for row in rows]
+        numbers = list(map(self._seen.get, texts))
+        bad: dict[tuple[str, bytes], int] = {}
+        for place, number in enumerate(numbers):
+            if number is None:
+                text = texts[place]
+                # What this very body brought further up is known by now.
+                found = self._seen.get(text, bad.get(text))
+                if found is None:
+                    found = self._identify(*text, faults)
+                    if found < 0:
+                        bad[text] = found
+                    elif len(text[1]) <= _REMEMBERED_BYTES:
+                        self._seen[text] = found
+                numbers[place] = found
+        return cast("list[int]", numbers)
+
+    def _identify(self, metric: str, labels: bytes, faults: list[Fault]) -> int:
+        try:
+            key, fault = key_or_fault(metric, _labels.decode(labels))
+        except _UNREADABLE:
+            key, fault = None, ("labels", labels[:60], "an object of texts")
+        if key is not None:
+            return self._known.number(key)
+        assert fault is not None
+        faults.append(fault)
+        return -len(faults)
 
 
 # No JSON, yet what Python's json module writes for such values. As a text it spoils its own sample only.
@@ -158,17 +209,9 @@ def _reason(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
-def _columns(rows: list[_Row], places: list[int], rejections: Rejections) -> Decoded:
-    keys: dict[SeriesKey, int] = {}
-    faults: list[Fault] = []
-    seen: dict[tuple[str, bytes], int] = {}
-    found: list[int] = []
-    for row in rows:
-        text = (row.metric, bytes(row.labels))
-        known = seen.get(text)
-        if known is None:
-            known = seen[text] = _identify(row.metric, text[1], keys, faults)
-        found.append(known)
+def _columns(
+    rows: list[_Row], places: list[int], found: list[int], faults: list[Fault], known: Known, rejections: Rejections
+) -> Decoded:
     index = np.array(found, np.int64)
     given_values, given_stamps = [row.value for row in rows], [row.timestamp for row in rows]
     values, stamps = np.array(given_values, np.float64), _timestamps(given_stamps)
@@ -182,26 +225,13 @@ def _columns(rows: list[_Row], places: list[int], rejections: Rejections) -> Dec
         rejections.add(places[position], ("timestamp", given_stamps[position], TIMESTAMP_EXPECTED))
     good = named & finite & timed
     return Decoded(
-        tuple(keys),
+        known.keys,
         index[good],
         stamps[good],
         values[good],
         rejected=rejections.first(),
         rejected_count=rejections.count,
     )
-
-
-def _identify(metric: str, labels: bytes, keys: dict[SeriesKey, int], faults: list[Fault]) -> int:
-    """The position of the series in `keys`, or -1 less the position of its fault in `faults`."""
-    try:
-        key, fault = key_or_fault(metric, _labels.decode(labels))
-    except _UNREADABLE:
-        key, fault = None, ("labels", labels[:60], "an object of texts")
-    if key is not None:
-        return keys.setdefault(key, len(keys))
-    assert fault is not None
-    faults.append(fault)
-    return -len(faults)
 
 
 def _timestamps(stamps: list[int | float | str]) -> NDArray[np.int64]:

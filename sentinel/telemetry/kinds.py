@@ -22,8 +22,8 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (CPU, r"cpu|load1|throttl"),
         (MEMORY, r"mem|heap|rss|swap"),
         (DISK, r"disk|filesystem|inode|iops|write_bytes|read_bytes"),
-        (AVAILABILITY, r"^up$|availab|healthy|ready|running"),
-        (TRAFFIC, r"request|rps|qps|throughput|network|traffic|count|volume|_total$"),
+        (AVAILABILITY, r"^up$|availab|healthy|ready|running|success_?r"),
+        (TRAFFIC, r"request|rps|qps|\bops\b|workload|throughput|network|traffic|count|volume|_total$"),
     )
 )
 

@@ -82,6 +82,7 @@ class OtlpDecoder:
             self._remembered = 0
             for streams in self._streams.values():
                 streams.clear()
+        self._known.begin()
         points = Points(self._known, latest_ms)
         read = read_json if media_type == JSON else read_protobuf
         read(body, points, partial(self._stream, self._streams[media_type]))

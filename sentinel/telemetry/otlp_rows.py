@@ -24,8 +24,8 @@ from sentinel.telemetry.decoded import key_or_fault
 from sentinel.telemetry.histograms import MEAN, QUANTILE, QUANTILE_ENDING, Buckets, quantile
 from sentinel.telemetry.readings import BOUND_LABEL, COUNTER, HISTOGRAM, SUMMARY, typed
 from sentinel.telemetry.rows import Known, Rows
-from sentinel.telemetry.wire import MAX_ITEMS
 
+MAX_POINTS = 100_000  # in one body; they are kept as bytes until all of them are read at once
 NO_RECORDED_VALUE = 1  # DataPointFlags: the series has ended, as a stale marker says in Prometheus
 NS_PER_MS = 1_000_000
 
@@ -112,11 +112,11 @@ class Points:
         self._known = known
 
     def places(self, more: int) -> int:
-        """The place in the body of the first of `more` points, from 0. Raises TooLarge if that is over MAX_ITEMS."""
+        """The place in the body of the first of `more` points, from 0. Raises TooLarge if that is over MAX_POINTS."""
         first = self.count
         self.count += more
-        if self.count > MAX_ITEMS:
-            raise TooLarge(f"body: over {MAX_ITEMS} data points")
+        if self.count > MAX_POINTS:
+            raise TooLarge(f"body: over {MAX_POINTS} data points")
         return first
 
     def refuse(self, place: int, error: Invalid) -> None:
@@ -183,7 +183,7 @@ class Points:
         if key is None:
             assert fault is not None
             raise Invalid(*fault)
-        return self._known.number(typed(key, kind))
+        return self._known.number(typed(key, kind), one_of_several=bool(ending))
 
     def _several(self, stream: Stream, point: Point, made: "_Made", values: Sequence[float]) -> None:
         """All samples of a point or none; without those that are no numbers, as a quantile of no observations."""

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentinel.errors import Invalid
+from sentinel.errors import Invalid, TooLarge
 from sentinel.telemetry.decoded import Decoded, Fault, SeriesKey, key_or_fault
 from sentinel.telemetry.readings import type_by_name, typed
+from sentinel.telemetry.repeats import FULL, ZERO, Repeats, field_at, pieces
 from sentinel.telemetry.rows import STALE_BITS, Known, Rows
 from sentinel.telemetry.series import NAME_LABEL
-from sentinel.telemetry.wire import MAX_ITEM_BYTES, DecodeError, bounded, declare
+from sentinel.telemetry.wire import MAX_ITEM_BYTES, MAX_ITEMS, DecodeError, bounded, declare
 
 __all__ = ["STALE_BITS", "RemoteWriteDecoder", "decode_remote_write_v1"]
 
@@ -68,47 +69,82 @@ class RemoteWriteDecoder:
         self._max_known = max_known
         self._prefixes: dict[bytes, int] = {}
         self._known = Known()
+        self._repeats = Repeats()
 
     def decode(self, body: bytes) -> Decoded:
         """As `decode_remote_write_v1`."""
+        if max(len(self._prefixes), len(self._known)) > self._max_known:
+            self._prefixes.clear()
+            self._known.clear()
+            self._repeats.clear()
+        self._known.begin()
+        rows = Rows()
+        followed = self._repeats.follow(body, self._sample_of)
+        count = len(followed.numbers)
+        if count > MAX_ITEMS:
+            raise TooLarge(f"body: over {MAX_ITEMS} items")
+        for place in _read_tails(followed.tails, followed.numbers, np.arange(count), rows):
+            begin, end = field_at(body, int(followed.begins[place]))
+            self._parse(body[begin:end], place, rows)
+        for begin, end in pieces(body, followed.end):
+            count += self._read(body[begin:end], count, rows)
+        return rows.decoded(self._known)
+
+    def _read(self, body: bytes, before: int, rows: Rows) -> int:
+        """Read a piece of a body that follows `before` series which are read already, and answer how many it has."""
         try:
             raws: list[bytes] = list(_WriteRequest.FromString(bounded(body)).timeseries)
         except DecodeError:
             raise Invalid("body", body[:16], "a prometheus.WriteRequest of remote-write 1.0") from None
-        if max(len(self._prefixes), len(self._known)) > self._max_known:
-            self._prefixes.clear()
-            self._known.clear()
-        rows = Rows()
+        if before + len(raws) > MAX_ITEMS:
+            raise TooLarge(f"body: over {MAX_ITEMS} items")
         # Whole lists at a time, for in a loop of Python the loop itself would cost most.
-        numbers = list(map(self._prefixes.get, [raw[:-18] for raw in raws]))
+        numbers = list(map(self._prefixes.get, [raw[:-FULL] for raw in raws]))
+        full = np.ones(len(raws), np.bool_)
+        places = np.arange(before, before + len(raws))
+        slow: list[int] = []
         if None in numbers:
-            slow = self._one_by_one(raws, numbers, rows)
+            slow, tails, known = self._one_by_one(raws, numbers, full)
+            places = np.delete(places, slow)
+            slow = [before + each for each in slow]
         else:
-            tails = b"".join([raw[-18:] for raw in raws])
-            slow = _read_tails(tails, np.array(numbers, np.int64), np.arange(len(raws)), rows)
+            tails, known = b"".join([raw[-FULL:] for raw in raws]), np.array(numbers, np.int64)
+        slow += _read_tails(tails, known, places, rows)
         for place in sorted(slow):
-            self._parse(raws[place], place, rows)
-        return rows.decoded(self._known)
+            self._parse(raws[place - before], place, rows)
+        if not slow:
+            self._repeats.learn(body, np.fromiter(map(len, raws), np.int64, len(raws)), known, full)
+        return len(raws)
 
-    def _one_by_one(self, raws: list[bytes], numbers: list[int | None], rows: Rows) -> list[int]:
-        """As above where some series are not known, or known by a sample of zero, which proto3 leaves out."""
+    def _one_by_one(
+        self, raws: list[bytes], numbers: list[int | None], full: NDArray[np.bool_]
+    ) -> tuple[list[int], bytes, NDArray[np.int64]]:
+        """Where some series are not known, or known by a sample of zero, which proto3 leaves out.
+
+        Answers the indices of the unknown, and of the others the samples and numbers; marks in `full` whose is whole.
+        """
         slow: list[int] = []
         tails: list[bytes] = []
-        places: list[int] = []
         found: list[int] = []
         for place, (raw, known) in enumerate(zip(raws, numbers, strict=True)):
-            number, tail = known, raw[-18:]
-            if number is None:
-                number = self._prefixes.get(raw[:-9])
-                if number is None or raw[-9:-6] != ZERO_HEAD:
-                    slow.append(place)
-                    continue
-                tail = SAMPLE_HEAD + bytes(8) + raw[-7:]
-            tails.append(tail)
-            places.append(place)
-            found.append(number)
-        slow += _read_tails(b"".join(tails), np.array(found, np.int64), np.array(places, np.int64), rows)
-        return slow
+            sample = (known, raw[-FULL:]) if known is not None else self._zero_of(raw)
+            if sample is None:
+                slow.append(place)
+                continue
+            full[place] = known is not None
+            found.append(sample[0])
+            tails.append(sample[1])
+        return slow, b"".join(tails), np.array(found, np.int64)
+
+    def _sample_of(self, raw: bytes) -> tuple[int, bytes] | None:
+        number = self._prefixes.get(raw[:-FULL])
+        return self._zero_of(raw) if number is None else (number, raw[-FULL:])
+
+    def _zero_of(self, raw: bytes) -> tuple[int, bytes] | None:
+        number = self._prefixes.get(raw[:-ZERO])
+        if number is None or raw[-ZERO : 3 - ZERO] != ZERO_HEAD:
+            return None
+        return number, SAMPLE_HEAD + bytes(8) + raw[2 - ZERO :]
 
     def _parse(self, raw: bytes, place: int, rows: Rows) -> None:
         if len(raw) > MAX_ITEM_BYTES:
@@ -135,7 +171,7 @@ class RemoteWriteDecoder:
             self._remember(raw, number, len(labels))
 
     def _remember(self, raw: bytes, number: int, labels: int) -> None:
-        size = 9 if raw[-9:-6] == ZERO_HEAD else 18
+        size = ZERO if raw[-ZERO : 3 - ZERO] == ZERO_HEAD else FULL
         prefix = raw[:-size]
         try:
             alone = _TimeSeries.FromString(prefix)

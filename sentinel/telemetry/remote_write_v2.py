@@ -95,6 +95,7 @@ class RemoteWriteV2Decoder:
             self._known.clear()
             self._symbols.clear()
             self._series.clear()
+        self._known.begin()
         taken = _Taken(symbols, Rows(latest_ms))
         for place in self._fast(raws, taken) if raws else ():
             self._parse(raws[place], place, taken)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sentinel.errors import TooLarge
 from sentinel.telemetry.decoded import (
     EARLIEST_MS,
     LATEST_MS,
@@ -16,6 +17,9 @@ from sentinel.telemetry.decoded import (
     SeriesKey,
 )
 
+# A label that was not met before takes some 200 bytes in memory, far more than on the wire.
+MAX_NEW_LABELS = 150_000
+_LABELS_A_SERIES, _ONE_OF_SEVERAL = 4, 3
 STALE_BITS = 0x7FF0000000000002  # prometheus/prometheus model/value: the NaN that ends a series
 
 
@@ -25,16 +29,28 @@ class Known:
     def __init__(self) -> None:
         self.keys: list[SeriesKey] = []
         self._numbers: dict[SeriesKey, int] = {}
+        self._room = MAX_NEW_LABELS
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def number(self, key: SeriesKey) -> int:
-        """The number of `key`, a new one if it was not met before."""
+    def number(self, key: SeriesKey, one_of_several: bool = False) -> int:
+        """The number of `key`, a new one if it was not met before; `one_of_several` that share most of their labels.
+
+        Raises TooLarge for a body with over MAX_NEW_LABELS labels of series not met before, each series itself worth
+        four, and one of several three together with its labels.
+        """
         number = self._numbers.setdefault(key, len(self.keys))
         if number == len(self.keys):
             self.keys.append(key)
+            self._room -= _ONE_OF_SEVERAL if one_of_several else _LABELS_A_SERIES + len(key[1])
+            if self._room < 0:
+                raise TooLarge("body: too many new series; send fewer series at a time")
         return number
+
+    def begin(self) -> None:
+        """A new body: its new series are counted from here."""
+        self._room = MAX_NEW_LABELS
 
     def clear(self) -> None:
         """Forget all; numbers given before mean nothing now. Who holds the old list keeps it as it was."""
@@ -125,10 +141,11 @@ class Rows:
         timed: NDArray[np.bool_],
     ) -> int:
         stale = values.view(np.uint64) == STALE_BITS
-        for position in np.flatnonzero(~real & ~stale).tolist():
-            self.rejections.add(int(place[position]), ("value", float(values[position]), "a finite number"))
-        for position in np.flatnonzero(real & ~timed).tolist():
+        # Of a sample with both faults the time is told, as where a point is read by itself.
+        for position in np.flatnonzero(~timed & ~stale).tolist():
             fault = self.untimely(int(at_ms[position]))
             assert fault is not None
             self.rejections.add(int(place[position]), fault)
+        for position in np.flatnonzero(timed & ~real & ~stale).tolist():
+            self.rejections.add(int(place[position]), ("value", float(values[position]), "a finite number"))
         return int(stale.sum())

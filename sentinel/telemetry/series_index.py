@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-# A sender repeats its series in the same order, and the search for them costs more than scoring them. Each lookup
-# that is remembered takes 16 bytes an id: at 4,000 ids a call this is up to 64 MB for four million series.
-_REMEMBERED_LOOKUPS = 1024
+# A sender repeats its series in the same order, and the search for them costs more than scoring them. Lookups that are
+# remembered take 16 bytes an id: up to 64 MB for four million.
+_REMEMBERED_IDS = 4_000_000
 
 Longs = NDArray[np.int64]
 
@@ -17,6 +17,7 @@ class SeriesIndex:
 
     def __init__(self, ids: Iterable[int] = ()) -> None:
         self._rows: dict[int, int] = {each: row for row, each in enumerate(ids)}
+        self._remembered = 0  # ids in the lookups that are remembered
         self._sort()
 
     def __len__(self) -> int:
@@ -49,13 +50,16 @@ class SeriesIndex:
         if found is None:
             at = np.minimum(np.searchsorted(self._sorted_ids, series_ids), len(self._rows) - 1)
             found = np.where(self._sorted_ids[at] == series_ids, self._sorted_rows[at], -1)
-            if len(self._looked_up) >= _REMEMBERED_LOOKUPS:
+            self._remembered += len(found)
+            if self._remembered > _REMEMBERED_IDS:
                 self._looked_up.clear()
+                self._remembered = len(found)
             self._looked_up[asked] = found
         return found
 
     def _sort(self) -> None:
         self._looked_up: dict[bytes, Longs] = {}
+        self._remembered = 0
         ids = np.fromiter(self._rows, np.uint64, len(self._rows))
         self._sorted_rows = np.argsort(ids)
         self._sorted_ids = ids[self._sorted_rows]

@@ -15,7 +15,7 @@ from sentinel.errors import TooLarge
 
 __all__ = ["MAX_ITEMS", "MAX_ITEM_BYTES", "DecodeError", "bounded", "declare"]
 
-MAX_ITEMS = 400_000  # series, points and the like in one body
+MAX_ITEMS = 200_000  # series, points and the like in one body
 MAX_ITEM_BYTES = 65_536  # of one of them, where it is parsed as a whole
 
 _Field = descriptor_pb2.FieldDescriptorProto

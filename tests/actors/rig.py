@@ -6,9 +6,10 @@ from typing import Any
 
 from actors.approval import ApprovalActor
 from actors.cards import Cards
-from actors.correlation import CorrelationActor, CorrelationPolicy
+from actors.correlation import CorrelationActor
 from actors.execution import ExecutionActor
 from actors.journal import JournalActor
+from actors.proposing import Proposing
 from actors.steps import StepRunner
 from sentinel.adapters.in_memory import (
     InMemoryCloud,
@@ -16,9 +17,11 @@ from sentinel.adapters.in_memory import (
     InMemoryJournalStore,
     InMemoryMessenger,
 )
+from sentinel.adapters.preflight import CloudPreflight
 from sentinel.adapters.slack_card import card
 from sentinel.clock import ManualClock
-from sentinel.correlation.topology import topology_of
+from sentinel.correlation.policy import CorrelationPolicy
+from sentinel.correlation.topology import Seen, topology_of
 from sentinel.detection.anomaly import Anomaly, Condition, SeriesHealth
 from sentinel.errors import SentinelError
 from sentinel.ids import Fingerprint, IncidentId
@@ -26,10 +29,13 @@ from sentinel.incidents import facts as f
 from sentinel.incidents.audit import verify
 from sentinel.incidents.nouns import SENTINEL, Incident, Plan, PlanRecord, Step
 from sentinel.ports import Cloud, IncidentMemory
-from sentinel.remediation.approval import ApprovalPolicy
+from sentinel.remediation.approval import Provenance
+from sentinel.remediation.approval_policy import ApprovalPolicy, Demand
 from sentinel.remediation.planner import PlanPolicy
+from sentinel.remediation.proof import unproven
 from sentinel.remediation.runbooks import Runbook, Use
 from sentinel.remediation.safety import Limits
+from sentinel.remediation.sealing import CARD, value_mac
 from sentinel.telemetry.series import identify
 from tests.unit.incidents.make import CLUSTER, ID, INSTANCE, T0, approved, opened
 
@@ -45,6 +51,13 @@ POLICY = CorrelationPolicy(
 
 
 Hook = Callable[[str], None]
+KEY = b"a key for tests, 32 bytes of it.."
+
+
+def clicked(on: Plan, *, ts: str = "1.000000", digest: str = "", **changes: Any) -> Provenance:
+    """A click on the card of `on` in the chat in memory, with the value that its button had."""
+    given = {"channel": "C0MEMORY", "ts": ts, "mac": value_mac(KEY, on.plan_id, digest or on.digest, CARD), **changes}
+    return Provenance(method="Slack button", evidence="a signed click", audience=CARD, **given)
 
 
 def _nothing(_name: str) -> None:
@@ -64,6 +77,7 @@ class Book:
         self.anomalies: list[Anomaly] = []
         self.errors: list[SentinelError] = []
         self.asked: list[Mapping[str, Sequence[Fingerprint]]] = []
+        self.calls = Seen(frozenset(), frozenset())
         self.when_asked: Callable[[], None] = lambda: None
 
     async def open_anomalies(self) -> list[Anomaly]:
@@ -84,6 +98,10 @@ class Book:
             for fingerprints in watched.values()
             for each in fingerprints
         ]
+
+    async def seen(self) -> Seen:
+        self._raise()
+        return self.calls
 
     def _raise(self) -> None:
         if self.errors:
@@ -139,6 +157,7 @@ class Rig:
         cloud: Cloud | None = None,
         limits: Limits = LIMITS,
         clock: ManualClock | None = None,
+        prove: Callable[[PlanRecord], str] = lambda record: unproven(record, lambda _plan_id, _verdict: ""),
     ) -> ExecutionActor:
         """An executor in a process of its own name."""
         clock = clock or self.clock
@@ -147,27 +166,41 @@ class Rig:
             detectors=self.book,
             runner=StepRunner(cloud or self.cloud, clock, effect_within_s=20, poll_s=1),
             limits=limits,
+            prove=prove,
             clock=clock,
             owner=owner,
             start_within_ms=600_000,
             poll_s=1,
+            takeover_s=35,
         )
 
     def approval(self, *, required: int = 1, journal: Any = None, cards: bool = True, **kwargs: Any) -> ApprovalActor:
         """An approval actor with one runbook, which scales."""
         journal = journal or self.journal
-        render = Cards(journal, self.messenger, lambda incident: card(incident, public_url=""), self.clock)
-        return ApprovalActor(
+        policy = kwargs.get("policy", ApprovalPolicy(default=Demand(required=required)))
+        render = Cards(
+            journal, self.messenger, lambda incident: card(incident, public_url="", key=KEY, policy=policy), self.clock
+        )
+        proposing = Proposing(
             journal=journal,
-            cards=render if cards else None,
             runbooks=kwargs.get("runbooks", (SCALE_OUT,)),
             limits=kwargs.get("limits", LIMITS),
             plan_policy=PlanPolicy(approvals_required=required, expires_after_ms=900_000, dry_run=False),
-            approval_policy=kwargs.get("policy", ApprovalPolicy()),
+            policy=policy,
+            preflight=CloudPreflight(
+                kwargs.get("cloud", self.cloud), region="us-east-1", whoami=lambda: "123456789012"
+            ),
+            directory=kwargs.get("directory"),
+            key=KEY,
             clock=self.clock,
         )
+        return ApprovalActor(
+            journal=journal, cards=render if cards else None, proposing=proposing, key=KEY, clock=self.clock
+        )
 
-    def correlation(self, *, memory: IncidentMemory | None = None, journal: Any = None) -> CorrelationActor:
+    def correlation(
+        self, *, memory: IncidentMemory | None = None, journal: Any = None, silences: Any = None
+    ) -> CorrelationActor:
         """A correlation actor of a small shop."""
         return CorrelationActor(
             journal=journal or self.journal,
@@ -176,6 +209,7 @@ class Rig:
             topology=SHOP,
             policy=POLICY,
             clock=self.clock,
+            silences=silences,
         )
 
     async def tell(self, *facts: f.Fact, incident: IncidentId = ID) -> Incident:

@@ -9,9 +9,9 @@ import pytest
 from sentinel.errors import Conflict, IllegalTransition, Invalid, NotFound, OutcomeUnknown, Unavailable
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import IncidentState, PlanState, Principal, Suspect
-from sentinel.remediation.approval import ApprovalPolicy
+from sentinel.remediation.approval_policy import ApprovalPolicy, Demand
 from sentinel.remediation.safety import Limits
-from tests.actors.rig import SCALE_OUT, Proxy, Rig, ended, eventually
+from tests.actors.rig import SCALE_OUT, Proxy, Rig, clicked, ended, eventually
 from tests.unit.incidents.make import ANN, BOB, CARLA, ID, T0, alert, approved, opened, plan
 
 
@@ -36,7 +36,7 @@ async def settled(rig: Rig, stage: Any) -> None:
 
 async def say(stage: Any, made: Any, by: Principal = ANN, decision: str = "approve", reason: str = "", **kwargs: Any):
     digest = kwargs.get("digest", made.digest)
-    return await stage.decide(made.plan_id, digest, decision, by, reason, "a signed click")
+    return await stage.decide(made.plan_id, digest, decision, by, reason, clicked(made, digest=digest))
 
 
 async def test_an_incident_gets_a_plan_and_people_are_asked(rig: Rig) -> None:
@@ -157,7 +157,7 @@ async def test_a_word_on_a_stale_card_does_not_count(rig: Rig) -> None:
 
 
 async def test_a_stranger_does_not_count(rig: Rig) -> None:
-    stage, made = await waiting(rig, policy=ApprovalPolicy(approvers=frozenset({BOB.id})))
+    stage, made = await waiting(rig, policy=ApprovalPolicy(default=Demand(approvers=frozenset({BOB.id}))))
     assert "is not among approval.approvers" in await say(stage, made)
     assert await say(stage, made, BOB) == "approved by Bob"
 
@@ -166,9 +166,9 @@ async def test_a_stranger_does_not_count(rig: Rig) -> None:
 async def test_a_plan_that_is_not_there_is_not_found(rig: Rig, plan_id: str) -> None:
     stage, made = await waiting(rig)
     with pytest.raises(NotFound, match=plan_id):
-        await stage.decide(plan_id, made.digest, "approve", ANN, "", "")
+        await stage.decide(plan_id, made.digest, "approve", ANN, "", clicked(made))
     with pytest.raises(Invalid, match="plan_id"):
-        await stage.decide("nonsense", made.digest, "approve", ANN, "", "")
+        await stage.decide("nonsense", made.digest, "approve", ANN, "", clicked(made))
 
 
 @pytest.mark.parametrize("required", [1, 2])

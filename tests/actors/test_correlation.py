@@ -206,10 +206,16 @@ class Away:
 
     note = "Qdrant is not reached"
 
-    def remember(self, memory: Any) -> None:
+    def remember(self, memories: Any) -> None:
         raise Unavailable("Qdrant is not reached")
 
-    def similar(self, vector: Any, limit: int) -> Any:
+    def similar(self, vectors: Any, limit: int, scope: Any = None) -> Any:
+        raise Unavailable("Qdrant is not reached")
+
+    def held(self) -> Any:
+        raise Unavailable("Qdrant is not reached")
+
+    def start_over(self) -> None:
         raise Unavailable("Qdrant is not reached")
 
     def close(self) -> None:

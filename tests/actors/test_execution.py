@@ -9,13 +9,20 @@ import pytest
 from sentinel.detection.anomaly import Condition
 from sentinel.errors import Unavailable
 from sentinel.incidents import facts as f
-from sentinel.incidents.nouns import IncidentState, PlanState, StepState
+from sentinel.incidents.nouns import IncidentState, PlanState, StepState, Verdict
 from sentinel.remediation.planner import digest_of
+from sentinel.remediation.proof import unproven
 from sentinel.remediation.safety import Limits
 from tests.actors.rig import LIMITS, Proxy, Rig, eventually
 from tests.unit.incidents.make import CLUSTER, ID, INSTANCE, alert, approved, opened, plan, reboot, restart, scale
 
 PID = plan().plan_id
+
+
+def GOOD(_plan_id: str, _verdict: Verdict) -> str:
+    return ""
+
+
 SERVICE = (CLUSTER, "checkout")
 
 
@@ -59,6 +66,7 @@ async def test_what_was_before_is_recorded_with_the_intent(rig: Rig) -> None:
         "running": 2,
         "pending": 0,
         "deployment_id": "ecs-svc/1",
+        "task_definition": "checkout:1",
     }
 
 
@@ -216,8 +224,8 @@ async def test_a_plan_whose_digest_was_changed_with_it_has_no_approvals(rig: Rig
     changed = replace(made, steps=scale(5), digest="")
     changed = replace(changed, digest=digest_of(changed))
     record = replace(incident.plans[0], plan=changed)
-    assert rig.execution()._unproven(record) == "0 of 1 approvals are on record"
-    assert rig.execution()._unproven(incident.plans[0]) == ""
+    assert unproven(record, GOOD).startswith("0 of 1 approvals are on record")
+    assert unproven(incident.plans[0], GOOD) == ""
 
 
 async def test_a_plan_is_aborted_while_its_call_is_under_way(rig: Rig) -> None:

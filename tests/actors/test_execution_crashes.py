@@ -252,7 +252,27 @@ async def test_a_successor_waits_until_the_call_of_the_one_before_can_no_longer_
     rig.clock.advance(25)
     taken_at = rig.clock.now_ms()
     await rig.execution("second").carry_out(ID, plan().plan_id)
-    resumed = [each.at_ms for each in await rig.journal.entries(ID) if each.fact.kind == "execution_resumed"]
-    assert resumed[0] == taken_at
-    assert resumed[1] - taken_at > 30_000, "looked at, and sent again, only then"
+    at = {each.fact.kind: each.at_ms for each in await rig.journal.entries(ID)}
+    assert at["execution_resumed"] == taken_at
+    assert at["step_resent"] - taken_at > 30_000, "looked at, and sent again, only then"
     assert rig.sent() == ["ecs.scale_service 4"]
+
+
+async def test_an_intent_that_took_too_long_to_record_is_recorded_anew_before_anything_is_sent() -> None:
+    rig = Rig()
+    await rig.approved(plan(*reboot()))
+
+    class Slow(Proxy):
+        """The database takes longer for the first intent than the fence allows."""
+
+        async def append(self, incident_id: Any, seq: int, facts: Any, *rest: Any) -> Any:
+            answer = await rig.journal.append(incident_id, seq, facts, *rest)
+            if isinstance(facts[0], f.StepStarted):
+                assert rig.sent() == []
+                rig.clock.advance(31)
+            return answer
+
+    await rig.execution(journal=Slow(rig.journal)).carry_out(ID, plan().plan_id)
+    assert rig.sent() == ["ec2.reboot_instance"]
+    assert (await rig.kinds()).count("step_resent") == 1
+    assert (await rig.plan()).state is PlanState.SUCCEEDED

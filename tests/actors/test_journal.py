@@ -68,7 +68,7 @@ async def test_no_facts_are_no_entry(rig: Rig) -> None:
     with pytest.raises(Conflict, match="no facts"):
         await put(rig.journal, 0)
     await put(rig.journal, 0, opened())
-    with pytest.raises(Invalid, match="at least one record"):
+    with pytest.raises(Conflict, match="no facts"):
         await put(rig.journal, 1)
 
 

@@ -17,12 +17,14 @@ from sentinel.errors import Conflict, IllegalTransition, Invalid, NotFound, Over
 from sentinel.ids import IncidentId
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import SENTINEL, PlanState
+from sentinel.remediation.approval import Provenance
 from sentinel.settings import Settings
 from sentinel.settings_loader import load
 from sentinel.telemetry.batch import SampleBatch
 from sentinel.telemetry.series import identify
 from tests.actors.rig import anomaly
-from tests.unit.incidents.make import ANN, CLUSTER, T0, opened
+from tests.actors.test_asking import OPS
+from tests.unit.incidents.make import CLUSTER, T0, opened
 
 SYSTEM, ALONE = "test-system", "test-alone"
 NAMES = (handles.JOURNAL, handles.CORRELATION, handles.APPROVAL, handles.EXECUTION, handles.detection_name(0))
@@ -279,11 +281,12 @@ async def test_correlation_approval_and_execution_come_back_and_go_on(settings: 
     kill(handles.APPROVAL)
 
     async def say() -> str:
-        return await approval.decide(record.plan.plan_id, record.plan.digest, "approve", ANN, "", "test")
+        came = Provenance(method="API key", evidence="test")
+        return await approval.decide(record.plan.plan_id, record.plan.digest, "approve", OPS, "", came)
 
     kill(handles.EXECUTION)
     said = await until(say)
-    assert said == "approved by Ann"
+    assert said == "approved by ops"
     # No AWS is connected here: the step is refused before anything is sent, and the plan comes to its end.
     ended = await until(lambda: plan_in(PlanState.ROLLED_BACK, PlanState.ROLLBACK_FAILED))
     assert "step 1 was not started" in ended.ended_reason

@@ -378,3 +378,18 @@ async def test_an_alert_that_nobody_resolves_is_never_a_success(world: World) ->
     assert incident.plans[0].state is PlanState.ROLLED_BACK
     assert incident.state is IncidentState.ESCALATED
     assert [step.params["desired_count"] for step, _ in world.rig.cloud.sent] == [4, 2]
+
+
+async def test_an_alert_that_fires_longer_than_events_are_kept_opens_nothing_anew(world: World) -> None:
+    await world.receive(event())
+    await world.turn()
+    opened = await world.only()
+    world.rig.clock.advance(31 * 86_400_000)
+    await world.outside.forget()
+    assert world.store.standing() == {}
+    await world.receive(event())
+    await world.turn()
+    assert (await world.only()).id == opened.id
+    assert world.pending() == []
+    await world.outside.forget()
+    assert world.store.standing()["alertmanager"].placed == 1, "it is kept for another 30 days"

@@ -65,11 +65,16 @@ class System:
             ecs.update_service(cluster=CLUSTER, service=name, desiredCount=2)
         ecs.close()
 
-    def kill(self, actor: str) -> int:
-        """End the process of one actor by SIGKILL, and answer the process id it had."""
+    def pid_of(self, actor: str) -> int:
+        """The process of one actor."""
         title = f"ray::{actor.capitalize()}"
         found = wait_until(lambda: next(iter(self._processes(title)), None), 20)
         assert found is not None, f"no process of this system is called {title}"
+        return found
+
+    def kill(self, actor: str) -> int:
+        """End the process of one actor by SIGKILL, and answer the process id it had."""
+        found = self.pid_of(actor)
         os.kill(found, signal.SIGKILL)
         return found
 

@@ -1,6 +1,8 @@
 """Each actor is killed between the question and the answer, and the plan is carried out all the same: once."""
 
 import contextlib
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -91,6 +93,14 @@ def test_a_killed_actor_costs_nothing(shop: System, actor: str) -> None:
     assert Counter(shop.aws_calls()) - before == effects(story)
     story.told()
     story.audited()
+
+
+@pytest.mark.timeout(180)
+def test_an_actor_that_stands_still_is_started_anew(shop: System) -> None:
+    # Ray by itself does nothing about it. That what starts then does its work, the test below shows.
+    hung = shop.pid_of("execution")
+    os.kill(hung, signal.SIGSTOP)
+    shop.back("execution", hung)
 
 
 @pytest.mark.timeout(180)

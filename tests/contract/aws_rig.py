@@ -185,7 +185,9 @@ def proxy(session_proxy: FaultProxy) -> Iterator[FaultProxy]:
 @pytest.fixture(scope="session")
 def wired_cloud(session_proxy: FaultProxy) -> AwsCloud:
     """The real adapter through the proxy, impatient."""
-    return AwsCloud(REGION, session_proxy.url, call_timeout_s=0.7, credentials=PAIR)
+    made = AwsCloud(REGION, session_proxy.url, call_timeout_s=0.7, credentials=PAIR)
+    made.whoami()  # asked once in the life of a process; the faults of a test are for other calls
+    return made
 
 
 @pytest.fixture

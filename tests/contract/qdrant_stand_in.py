@@ -21,6 +21,8 @@ class StandIn:
         self.collections: dict[str, dict[str, Any]] = {}
         self.api_key = ""
         self.fail_with: int | None = None
+        self.fail_times = 0  # how many more requests fail so; below 0 all do
+        self.asked: list[tuple[str, str]] = []
         self.hang = threading.Event()
         self.hang.set()
         self.port = 0
@@ -48,8 +50,13 @@ class StandIn:
             case "PUT", "/points":
                 collection["points"].update({point["id"]: point for point in body["points"]})
                 return 200, {"operation_id": 1, "status": "completed"}
-            case "POST", "/points/query":
-                return 200, {"points": _nearest(collection, body)}
+            case "DELETE", "":
+                del self.collections[name]
+                return 200, True
+            case "POST", "/points/query/batch":
+                return 200, [{"points": _nearest(collection, search)} for search in body["searches"]]
+            case "POST", "/points/scroll":
+                return 200, _page(collection, body)
         return 404, None
 
 
@@ -62,7 +69,9 @@ def qdrant_stand_in() -> Iterator[StandIn]:
         def _serve(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             stand_in.hang.wait(timeout=30)
-            if stand_in.fail_with:
+            stand_in.asked.append((self.command, self.path))
+            if stand_in.fail_with and stand_in.fail_times:
+                stand_in.fail_times -= 1
                 status, result = stand_in.fail_with, None
             elif stand_in.api_key and self.headers.get("api-key") != stand_in.api_key:
                 status, result = 401, None
@@ -78,7 +87,7 @@ def qdrant_stand_in() -> Iterator[StandIn]:
             self.end_headers()
             self.wfile.write(payload)
 
-        do_GET = do_PUT = do_POST = _serve
+        do_GET = do_PUT = do_POST = do_DELETE = _serve
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
@@ -98,13 +107,26 @@ def qdrant_stand_in() -> Iterator[StandIn]:
 
 
 def _nearest(collection: dict[str, Any], body: dict[str, Any]) -> list[dict[str, Any]]:
-    query = np.array(body["query"]["nearest"])
+    query = np.array(body["query"]["nearest"] if isinstance(body["query"], dict) else body["query"])
+    conditions = (body.get("filter") or {}).get("must") or []
+    # Strict mode: what has no index may not be filtered by.
+    assert all(condition["key"] in collection["indexes"] for condition in conditions)
     scored = []
     for point in collection["points"].values():
+        if not all(point["payload"].get(each["key"]) in each["match"]["any"] for each in conditions):
+            continue
         vector = np.array(point["vector"][body["using"]])
         score = float(vector @ query / (np.linalg.norm(vector) * np.linalg.norm(query)))
         scored.append({**point, "version": 1, "score": score})
     return sorted(scored, key=lambda point: -point["score"])[: body["limit"]]
+
+
+def _page(collection: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    ids = sorted(collection["points"])
+    start = ids.index(body["offset"]) if body.get("offset") else 0
+    page, rest = ids[start : start + body["limit"]], ids[start + body["limit"] :]
+    points = [{"id": each, "payload": collection["points"][each]["payload"]} for each in page]
+    return {"points": points, "next_page_offset": rest[0] if rest else None}
 
 
 def _info(collection: dict[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,14 @@ __all__ = ["aws_cloud", "estate", "rig"]
 
 def test_a_service_is_observed(rig: Rig) -> None:
     values = rig.cloud.observe(rig.step("ecs.scale_service", desired_count=4)).values
-    assert {**values, "deployment_id": ""} == {
+    assert str(values["task_definition"]).startswith("payments:")
+    assert {**values, "deployment_id": "", "task_definition": ""} == {
         "status": "ACTIVE",
         "desired": 2,
         "running": 2,
         "pending": 0,
         "deployment_id": "",
+        "task_definition": "",
     }
     assert str(values["deployment_id"]).startswith("ecs-svc/")
 

@@ -215,3 +215,29 @@ class TestSql:
         assert SqlEventStore(waiting.database).receive([event("a")], NOW) == [True]
         holder.close()
         waiting.close()
+
+
+def test_what_was_settled_long_ago_is_forgotten_a_few_at_a_time(open_store: Open) -> None:
+    store = open_store()
+    store.receive([event(str(n)) for n in range(6)], NOW)
+    positions = [each.position for each in store.pending(10)]
+    store.settle(positions[:3], NOW)
+    store.settle(positions[3:5], NOW + 10)
+    assert store.forget(NOW, NOW, 10) == 0, "nothing was settled before"
+    assert [store.forget(NOW + 1, NOW, 2) for _ in range(3)] == [2, 1, 0]
+    assert store.standing() == {"alertmanager": Standing(pending=1, placed=2)}
+    assert [each.position for each in store.pending(10)] == positions[5:], "what waits stays, however old"
+    # Within its retention an id stays one; after it, the event is news.
+    assert store.receive([event("4"), event("0")], NOW + 20) == [False, True]
+    assert max(each.position for each in store.pending(10)) > max(positions), "no position is given twice"
+
+
+def test_dead_letters_are_kept_by_a_time_of_their_own(open_store: Open) -> None:
+    store = open_store()
+    letter = DeadLetter(source="cloudwatch", event_id="x", received_at_ms=NOW, reason="no alarm", body="{}")
+    store.bury(letter)
+    store.receive([change("1", "web", NOW)], NOW)
+    assert store.forget(NOW + 100, NOW, 10) == 1
+    assert (store.dead_letters(5), store.changes(["web"], 0, NOW)) == ([letter], [])
+    assert store.forget(NOW + 100, NOW + 1, 10) == 1
+    assert store.dead_letters(5) == []

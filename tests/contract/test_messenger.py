@@ -1,5 +1,6 @@
 """What every Messenger keeps: the one in memory, Slack by bot token, and Slack by webhook, over real HTTP."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ import pytest_asyncio
 
 from sentinel.adapters.in_memory import InMemoryMessenger
 from sentinel.adapters.slack import SlackMessenger
+from sentinel.adapters.slack_directory import SlackDirectory
+from sentinel.clock import ManualClock
 from sentinel.errors import Forbidden, Invalid, NextStep, Overloaded, Unavailable
 from sentinel.incidents.nouns import Card
 from sentinel.ports import Messenger
@@ -96,7 +99,90 @@ async def test_an_update_of_nothing_is_refused_for_good(chat: Chat) -> None:
     assert chat.seen() == [("broken", BLOCKS)]
 
 
+async def test_a_reply_stands_below_its_message_or_is_refused_for_good(chat: Chat) -> None:
+    card = await chat.messenger.post(BLOCKS, "broken")
+    if chat.messenger.can_update:
+        below = await chat.messenger.reply(card, MENDED, "mended")
+        assert (below.channel, below.ts != card.ts) == (card.channel, True)
+        assert chat.seen()[0] == ("broken", BLOCKS)
+    else:
+        with pytest.raises((Forbidden, Invalid)):
+            await chat.messenger.reply(card, MENDED, "mended")
+        assert chat.seen() == [("broken", BLOCKS)]
+
+
 # From here on: what only a network can do.
+
+
+async def test_a_reply_is_in_the_thread_and_not_in_the_channel(slack: Slack) -> None:
+    messenger = slack.bot()
+    card = await messenger.post(BLOCKS, "broken")
+    below = await messenger.reply(card, MENDED, "<!channel>")
+    (first, second) = slack.double.messages
+    assert (first.thread_ts, second.thread_ts, second.ts) == (None, card.ts, below.ts)
+    sent = [call for call in slack.double.log if call["method"] == "chat.postMessage"][-1]["arguments"]
+    assert (sent["parse"], sent["link_names"]) == ("none", False)
+    with pytest.raises(Forbidden, match="thread_not_found"):
+        await messenger.reply(Card(channel=card.channel, ts="1.000001"), MENDED, "x")
+
+
+async def test_more_than_slack_takes_is_told_to_wait() -> None:
+    double = SlackDouble(signing_secret="s", token=TOKEN, seconds_a_message=1.0)
+    async with running(double) as url:
+        messenger = SlackMessenger(channel="#sentinel", token=TOKEN, api_url=f"{url}/api/")
+        posts = [messenger.post(BLOCKS, str(number)) for number in range(10)]
+        answers = await asyncio.gather(*posts, return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, Overloaded)]
+        assert refused[0].retry_after_s == 1
+        assert 1 <= len(double.messages) <= 4
+
+
+async def test_in_an_outage_every_call_is_unavailable_and_nothing_is_done(slack: Slack) -> None:
+    messenger = slack.bot()
+    card = await messenger.post(BLOCKS, "broken")
+    slack.double.faults.down = True
+    with pytest.raises(Unavailable):
+        await messenger.post(BLOCKS, "x")
+    with pytest.raises(Unavailable):
+        await messenger.update(card, MENDED, "mended")
+    slack.double.faults.down = False
+    assert slack.seen() == [("broken", BLOCKS)]
+
+
+def groups(slack: Slack, clock: ManualClock, **changes: Any) -> SlackDirectory:
+    return SlackDirectory(**{"token": TOKEN, "api_url": f"{slack.url}/api/", "clock": clock, **changes})
+
+
+async def test_members_of_a_group_are_read_live_and_kept_for_a_minute(slack: Slack) -> None:
+    clock = ManualClock()
+    directory = groups(slack, clock)
+    assert await directory.members("S0OPS") == {"slack:T0ACME/U0ANN", "slack:T0ACME/U0BOB"}
+    slack.double.workspace.groups["S0OPS"] = ["U0BOB"]
+    clock.advance(59.9)
+    assert len(await directory.members("S0OPS")) == 2
+    clock.advance(0.1)
+    assert await directory.members("S0OPS") == {"slack:T0ACME/U0BOB"}
+    assert await directory.members("S0EMPTY") == frozenset()
+    asked = [call["method"] for call in slack.double.log]
+    assert asked.count("usergroups.users.list") == 3
+    assert asked.count("auth.test") == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.SERVER_ERROR, Fault.LOST_REPLY, Fault.HANG])
+async def test_nobody_is_a_member_while_slack_does_not_say_so(slack: Slack, fault: Fault) -> None:
+    clock = ManualClock()
+    directory = groups(slack, clock, team_id="T0ACME", timeout_s=0.3)
+    await directory.members("S0OPS")
+    clock.advance(60)
+    slack.double.faults.order("usergroups.users.list", fault, 1)
+    with pytest.raises((Unavailable, Overloaded)):
+        await directory.members("S0OPS")
+    assert len(await directory.members("S0OPS")) == 2
+
+
+async def test_a_group_that_is_not_there_has_no_members_to_speak_of(slack: Slack) -> None:
+    with pytest.raises(Forbidden, match="no_such_subteam"):
+        await groups(slack, ManualClock()).members("S0NONE")
 
 
 @pytest.fixture(params=["bot", "webhook"])
@@ -247,7 +333,7 @@ async def test_the_double_speaks_forms_and_refuses_in_slacks_way(slack: Slack) -
 
         assert await call("auth.test") == {"ok": False, "error": "not_authed"}
         assert (await call("auth.test", token=TOKEN))["ok"] is True
-        assert (await call("chat.delete", token=TOKEN))["error"] == "unknown_method"
+        assert (await call("chat.scheduleMessage", token=TOKEN))["error"] == "unknown_method"
         posted = await call("chat.postMessage", token=TOKEN, channel="sentinel", text="hello", blocks="[]")
         assert posted["ok"] is True
         assert (await call("chat.postMessage", token=TOKEN, channel="sentinel", blocks="{"))[
@@ -287,3 +373,23 @@ async def test_the_control_api_and_the_page(slack: Slack) -> None:
             answer = await client.get(path)
             assert answer.headers["content-type"].startswith(kind)
             assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
+async def test_an_event_that_is_not_taken_comes_again_and_a_click_does_not() -> None:
+    seen: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("x-slack-retry-num", "0"))
+        return httpx.Response(503 if len(seen) < 3 else 200)
+
+    double = SlackDouble(
+        signing_secret="s", token=TOKEN, interactivity_url="http://door/", transport=httpx.MockTransport(answer)
+    )
+    assert (await double.open_home("U0ANN")).status == 200
+    assert seen == ["0", "1", "2"]
+    seen.clear()
+    button = {"type": "button", "action_id": "a", "text": {"type": "plain_text", "text": "A"}, "value": "v"}
+    message = double.workspace.post("C0SENTINEL", "", [{"type": "actions", "elements": [button]}])
+    assert (await double.click(message, "a", "U0ANN")).status == 503
+    assert seen == ["0"]
+    await double.aclose()

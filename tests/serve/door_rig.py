@@ -16,15 +16,21 @@ import uvicorn
 
 from actors.detection import DetectionActor, Scored
 from actors.journal import JournalActor
+from actors.wiring import curve_png
 from sentinel import logs
 from sentinel.adapters.in_memory import InMemoryCheckpoints, InMemoryJournalStore
 from sentinel.adapters.in_memory_events import InMemoryEventStore
+from sentinel.adapters.in_memory_silences import InMemorySilenceStore
 from sentinel.clock import Clock, ManualClock, SystemClock
 from sentinel.detection.anomaly import Anomaly
+from sentinel.detection.curves import Explained
 from sentinel.errors import SentinelError
+from sentinel.ids import Fingerprint
 from sentinel.settings import Detection, Settings
+from sentinel.telemetry.series import partition_of
 from serve_apps.api import Backend
 from serve_apps.app import Behind, build_door
+from serve_apps.explaining import Explaining
 from tests.actors.rig import Rig
 from tests.unit.telemetry.protobuf_bytes import double, nested, varint, whole
 
@@ -62,6 +68,7 @@ class Detectors:
                 checkpoints=InMemoryCheckpoints(),
                 checkpoint_every_s=10,
                 clock=self._clock,
+                curve_bytes=self._settings.detection.curve_bytes,
             )
             for index in range(self._settings.detection.actors)
         ]
@@ -74,6 +81,12 @@ class Detectors:
         if self.fails:
             raise self.fails
         return await self.actors[actor].score(packed)
+
+    async def explain(self, service: str, fingerprint: Fingerprint, from_ms: int, to_ms: int) -> Explained | None:
+        if self.fails:
+            raise self.fails
+        actor = self.actor_of(partition_of(service, self._settings.detection.partitions))
+        return await self.actors[actor].explain(fingerprint, from_ms, to_ms)
 
     async def ping(self) -> str:
         return "detection"
@@ -101,7 +114,10 @@ class Door:
         self.rig = Rig()
         self.clock = clock or ManualClock(NOW)
         self.detectors = detectors(settings, self.clock)
-        self.journal = self.rig.journal = JournalActor(InMemoryJournalStore(), InMemoryEventStore())
+        self.journal = self.rig.journal = JournalActor(
+            InMemoryJournalStore(), InMemoryEventStore(), InMemorySilenceStore()
+        )
+        self.correlation = self.rig.correlation(silences=self.journal)
         self.app = build_door(settings, self._behind(approval or self.rig.approval(cards=False)))
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app, client=(client, 40_000)), base_url="http://door"
@@ -113,7 +129,15 @@ class Door:
 
         pings = {"journal": self.journal.ping, "detection": self.detectors.ping}
         backend = Backend(journal=self.journal, approval=approval, pings=pings, notes=notes)
-        return Behind(backend=backend, events=self.journal, scorer=self.detectors, clock=self.clock)
+        return Behind(
+            backend=backend,
+            correlation=self.correlation,
+            silences=self.journal,
+            events=self.journal,
+            scorer=self.detectors,
+            explaining=Explaining(self.detectors, curve_png),
+            clock=self.clock,
+        )
 
     async def post(
         self, path: str, body: bytes | AsyncIterator[bytes], content_type: str = "", encoding: str = "", **more: str

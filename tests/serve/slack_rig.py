@@ -13,17 +13,21 @@ from starlette.applications import Starlette
 
 from sentinel.adapters import slack_card
 from sentinel.adapters.slack_signature import verify
+from sentinel.adapters.slack_views import SlackViews
 from sentinel.clock import ManualClock
-from sentinel.incidents.nouns import Principal
+from sentinel.incidents.nouns import Incident, Principal
+from sentinel.remediation.approval import Provenance
 from sentinel.sandbox.slack import SlackDouble, running
 from sentinel.sandbox.slack.clicks import payload, signed_headers
 from sentinel.sandbox.slack.workspace import Message
 from serve_apps.slack import slack_routes
+from serve_apps.slack_people import web_client
 
 SECRET = "signing-secret-for-tests"
 TOKEN = "xoxb-token-for-tests"
 PLAN, DIGEST = "inc-20231114-1a2b3c4d-1.p1", "3f9ac1d2" * 8
-VALUE = msgspec.json.encode({"plan": PLAN, "digest": DIGEST}).decode()
+MAC = "ab" * 32
+VALUE = msgspec.json.encode({"plan": PLAN, "digest": DIGEST, "mac": MAC}).decode()
 
 
 @dataclass
@@ -31,6 +35,9 @@ class Decisions:
     """Answers as the approval stage does: the first verdict on a plan counts."""
 
     calls: list[tuple[str, str, str, Principal, str]] = field(default_factory=list)
+    came: list[Provenance] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    others: list[tuple[object, ...]] = field(default_factory=list)
     fails_with: Exception | None = None
     passing: list[Exception] = field(default_factory=list)  # raised by the next calls, one each
     hold: asyncio.Event | None = None
@@ -42,18 +49,55 @@ class Decisions:
         decision: Literal["approve", "reject"],
         principal: Principal,
         reason: str,
-        evidence: str,
+        came: Provenance,
     ) -> str:
         if self.hold:
             await self.hold.wait()
         if self.passing:
             raise self.passing.pop(0)
-        self.calls.append((plan_id, digest, decision, principal, evidence))
+        self.calls.append((plan_id, digest, decision, principal, came.evidence))
+        self.came.append(came)
+        self.reasons.append(reason)
         if self.fails_with:
             raise self.fails_with
         first = self.calls[0]
         said = f"{'approved' if first[2] == 'approve' else 'rejected'} by {first[3].name}"
         return said if len(self.calls) == 1 else f"already decided: {said}"
+
+    async def narrow(
+        self, plan_id: str, digest: str, index: int, name: str, value: int, principal: Principal, came: Provenance
+    ) -> str:
+        self.others.append(("narrow", plan_id, digest, index, name, value, principal.id, came.audience))
+        return f"narrowed by {principal.name}"
+
+    async def withdraw(
+        self, plan_id: str, digest: str, verb: str, principal: Principal, reason: str, came: Provenance | None = None
+    ) -> str:
+        self.others.append((verb, plan_id, digest, principal.id, came.mac if came else None))
+        return f"{verb} by {principal.name}"
+
+    async def acknowledge(
+        self, incident_id: str, principal: Principal, reason: str, came: Provenance | None = None
+    ) -> str:
+        self.others.append(("acknowledge", incident_id, principal.id, came.mac if came else None))
+        return f"acknowledged by {principal.name}"
+
+    async def offer(self, plan_id: str, audience: str) -> str:
+        self.others.append(("offer", plan_id, audience))
+        return MAC
+
+
+@dataclass
+class Incidents:
+    """A journal of what a test puts into it."""
+
+    known: list[Incident] = field(default_factory=list)
+
+    async def incident(self, incident_id: str) -> Incident | None:
+        return next((each for each in self.known if each.id == incident_id), None)
+
+    async def incidents(self, *_filters: object, limit: int = 50, **_more: object) -> list[Incident]:
+        return self.known[:limit]
 
 
 @dataclass
@@ -65,6 +109,7 @@ class Rig:
     clock: ManualClock
     http: httpx.AsyncClient
     message: Message
+    incidents: Incidents
 
     async def send(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
         return await self.http.post("/slack/events", content=body, headers=headers)
@@ -92,7 +137,13 @@ async def until(happened: Callable[[], bool]) -> None:
 
 
 def buttons(value: str = VALUE) -> list[dict[str, Any]]:
-    texts = {slack_card.APPROVE: "Approve", slack_card.REJECT: "Reject"}
+    texts = {
+        slack_card.APPROVE: "Approve",
+        slack_card.REJECT: "Reject",
+        slack_card.NARROW: "Edit",
+        slack_card.CANCEL: "Cancel",
+        slack_card.ABORT: "Abort",
+    }
     elements = [
         {"type": "button", "action_id": action, "text": {"type": "plain_text", "text": text}, "value": value}
         for action, text in texts.items()
@@ -107,7 +158,7 @@ def check(headers: Mapping[str, str], body: bytes, now_ms: int) -> None:
 @contextlib.asynccontextmanager
 async def standing(*, with_bot: bool) -> AsyncIterator[Rig]:
     """The door and the double; without a bot token Slack's Web API is not served, for nobody calls it."""
-    clock, decisions, app = ManualClock(), Decisions(), Starlette()
+    clock, decisions, app, incidents = ManualClock(), Decisions(), Starlette(), Incidents()
     transport = httpx.ASGITransport(app)
     double = SlackDouble(
         signing_secret=SECRET,
@@ -126,12 +177,13 @@ async def standing(*, with_bot: bool) -> AsyncIterator[Rig]:
         app.router.routes += slack_routes(
             verify=check,
             decisions=decisions,
+            incidents=incidents,
+            views=SlackViews(),
             clock=clock,
-            api_url=f"{url}/api/",
-            bot_token=TOKEN if with_bot else "",
+            client=web_client(TOKEN, f"{url}/api/") if with_bot else None,
             team_id="T0ACME",
         )
-        yield Rig(double, decisions, clock, http, double.workspace.post("C0SENTINEL", "", buttons()))
+        yield Rig(double, decisions, clock, http, double.workspace.post("C0SENTINEL", "", buttons()), incidents)
 
 
 @pytest_asyncio.fixture

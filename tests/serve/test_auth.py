@@ -41,8 +41,22 @@ POLICIES: dict[str, Policy] = {
     "GET /api/v1/events/dead-letters": "read",
     "GET /api/v1/incidents": "read",
     "GET /api/v1/incidents/{incident_id}": "read",
+    "GET /api/v1/incidents/{incident_id}/alerts/{fingerprint}": "read",
+    "GET /api/v1/incidents/{incident_id}/alerts/{fingerprint}/curve.png": "read",
     "GET /api/v1/audit": "read",
+    "GET /api/v1/kill-switch": "read",
+    "PUT /api/v1/kill-switch": "approve",  # stopping; resuming takes admin, see test_kill_switch.py
+    "GET /api/v1/audit/records": "read",
+    "GET /api/v1/topology": "read",
+    "GET /api/v1/silences": "read",
+    "POST /api/v1/silences": "operate",
+    "POST /api/v1/silences/preview": "operate",
+    "POST /api/v1/silences/{silence_id}/end": "operate",
+    "POST /api/v1/memory/rebuild": "operate",
+    "POST /api/v1/incidents/{incident_id}/not-duplicate": "operate",
+    "POST /api/v1/incidents/{incident_id}/same-as": "operate",
     "POST /api/v1/incidents/{incident_id}/{verb}": "operate",
+    "POST /api/v1/plans/{plan_id}/narrow": "approve",
     "POST /api/v1/plans/{plan_id}/{verb}": "approve",
 }
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -93,9 +107,10 @@ async def call(door: Door, route: str, authorization: str | None) -> Any:
     headers = [(b"webhook-request-origin", b"ci.example")]
     if authorization is not None:
         headers.append((b"authorization", authorization.encode("latin-1")))
-    body: Any = (
-        {"digest": "0" * 64} if "plans" in path else {} if "resolve" in path else [] if path == SAMPLES else None
-    )
+    word: Any = {"digest": "0" * 64}
+    if path.endswith("/narrow"):
+        word |= {"step": 0, "parameter": "desired_count", "value": 3}
+    body: Any = word if "plans" in path else {} if "resolve" in path else [] if path == SAMPLES else None
     return await door.http.request(method, path, json=body, headers=headers)
 
 

@@ -22,6 +22,7 @@ from sentinel.errors import Forbidden, Overloaded, SentinelError, Unavailable
 from sentinel.ports import Standing
 from sentinel.settings import Api, ApiKey, Settings
 from sentinel.telemetry.events import Event
+from serve_apps.bodies import Bodies
 from serve_apps.events import event_routes
 from serve_apps.metrics import Meter
 from tests.contract.sns_rig import NOW, TOPIC, Certificates, confirmation, headers, key, message
@@ -62,7 +63,7 @@ class Door:
         self.meter = Meter()
         self.fails: SentinelError | None = None
         alarms = Alarms(topics=self.topics, events=self, service_labels=("ServiceName",), clock=self.clock)
-        routes = event_routes(settings, self, alarms, self.meter, self.clock)
+        routes = event_routes(settings, self, alarms, self.meter, Bodies(), self.clock)
         transport = httpx.ASGITransport(app=Starlette(routes=[*routes, self.meter.route()]))
         self.http = httpx.AsyncClient(transport=transport, base_url="http://door")
 

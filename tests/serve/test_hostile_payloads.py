@@ -4,39 +4,30 @@ import asyncio
 import gzip
 import json
 import os
-import re
-import select
-import socket
 import struct
-import subprocess
-import sys
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator
 
-import httpx
 import numpy as np
 import pytest
 import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.requests import Request
 
-from sentinel.clock import SystemClock
+from sentinel.errors import Overloaded
 from sentinel.telemetry.rows import STALE_BITS
-from tests.scenarios.ray_head import ROOT
+from serve_apps.bodies import Bodies, read_body
 from tests.serve.door_rig import (
     ALERTS,
     DOORS,
     EVENTS,
     JSON,
     METRICS,
-    NDJSON,
     NOW,
     PROTOBUF,
     SAMPLES,
     SMALL,
-    SNS,
     V2,
     WEBHOOK,
     WRITE,
@@ -46,13 +37,10 @@ from tests.serve.door_rig import (
     v2,
 )
 from tests.serve.test_ingest_doors import otlp, zstd
-from tests.unit.telemetry.protobuf_bytes import nested, varint
-from tests.unit.telemetry.test_remote_write import series
+from tests.unit.telemetry.protobuf_bytes import varint
 
 MB = 1024 * 1024
-MOST_MB = 64
 PLAN = "/api/v1/plans/inc-20231114-1a2b3c4d-1.p1/approve"
-BATCH = "application/cloudevents-batch+json"
 ROW = {"metric": "cpu", "labels": {"service": "web"}, "timestamp": NOW, "value": 1.5}
 
 
@@ -88,6 +76,27 @@ async def test_a_body_that_is_too_large_is_not_read_to_its_end(door: Door, path:
 async def test_a_length_that_is_no_number_is_not_believed(door: Door, length: str) -> None:
     headers = [(b"content-type", JSON.encode()), (b"content-length", length.encode("latin-1"))]
     assert (await door.http.post(SAMPLES, content=json.dumps([ROW]).encode(), headers=headers)).status_code == 202
+
+
+async def test_bodies_that_come_in_at_once_are_bounded_together() -> None:
+    bodies = Bodies(100)
+
+    def request(size: int, then: asyncio.Event) -> Request:
+        async def receive() -> dict[str, object]:
+            if not then.is_set():
+                then.set()
+                return {"type": "http.request", "body": bytes(size), "more_body": True}
+            await asyncio.sleep(0.01)
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        return Request({"type": "http", "headers": []}, receive)
+
+    first = asyncio.create_task(read_body(request(60, asyncio.Event()), 1000, bodies))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await read_body(request(60, asyncio.Event()), 1000, bodies)
+    assert len(await first) == 60
+    assert len(await read_body(request(100, asyncio.Event()), 1000, bodies)) == 100, "what was read makes room"
 
 
 # --- T18, T19: bombs --------------------------------------------------------------------------------------------
@@ -138,136 +147,6 @@ async def test_a_bomb_is_refused(door: Door, path: str, bomb: str) -> None:
 
 
 # --- what it costs: a door in a process of its own, measured by the kernel --------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A door that listens, with room for 2,000 series."""
-
-    port: int
-    pid: int
-    http: httpx.Client
-
-    def grown_mb(self, send: Callable[[], None]) -> float:
-        """By how much the process grew at most while `send` ran, in megabytes."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # the most it held is now what it holds
-        before = self._megabytes("VmRSS")
-        send()
-        return self._megabytes("VmHWM") - before
-
-    def _megabytes(self, name: str) -> float:
-        found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text(), re.M)
-        assert found
-        return int(found[1]) / 1024
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Process]:
-    command = [sys.executable, "-m", "tests.serve.door_rig", "2000"]
-    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert started.stdout is not None
-        port = int(started.stdout.readline())
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
-            now = SystemClock().now_ms()
-            for _ in range(3):  # what the first request of each kind loads is no cost of the next
-                client.post(SAMPLES, json=[{**ROW, "timestamp": now}])
-                client.post(WRITE, content=v1([("cpu", {"service": "web"}, 1.0, now)]))
-            yield Process(port, started.pid, client)
-    finally:
-        started.terminate()
-        started.wait(20)
-        if started.stdout:
-            started.stdout.close()
-
-
-def many(item: bytes, count: int, opens: bytes = b"[", closes: bytes = b"]") -> bytes:
-    return gzip.compress(opens + b",".join([item] * count) + closes, 1)
-
-
-# name: path, content type, encoding, body, status. Each stays within the limits on bytes before and after inflating.
-COSTLY: dict[str, Callable[[], tuple[str, str, str, bytes, int]]] = {
-    "gzip bomb": lambda: (SAMPLES, JSON, "gzip", GZIP_BOMB, 413),
-    "zstd bomb": lambda: (SAMPLES, JSON, "zstd", zstd_zeros(1024), 413),
-    "snappy bomb": lambda: (WRITE, PROTOBUF, "snappy", snappy(bytes(40 * MB)), 413),
-    "snappy claim": lambda: (WRITE, PROTOBUF, "snappy", varint(2**32 - 1) + b"\0\0", 413),
-    "many tiny samples": lambda: (
-        *(SAMPLES, JSON, "gzip"),
-        many(b'{"metric":"m","timestamp":1,"value":1}', 720_000),
-        413,
-    ),
-    "many numbers": lambda: (SAMPLES, JSON, "gzip", many(b"0", 14_000_000), 413),
-    "many lines": lambda: (SAMPLES, NDJSON, "gzip", gzip.compress(b"0\n" * 14_000_000, 1), 413),
-    "as many numbers as pass": lambda: (SAMPLES, JSON, "gzip", many(b"0", 500_000), 400),
-    "as many lines as pass": lambda: (SAMPLES, NDJSON, "gzip", gzip.compress(b"0\n" * 500_000, 1), 400),
-    "many labels": lambda: (
-        *(SAMPLES, JSON, "gzip"),
-        many(b'"l":""', 4_000_000, b'[{"metric":"m","timestamp":1,"value":1,"labels":{', b"}}]"),
-        413,
-    ),
-    "deep": lambda: (SAMPLES, JSON, "gzip", gzip.compress(b"[" * 28_000_000, 1), 400),
-    "many series of nothing": lambda: (WRITE, PROTOBUF, "snappy", snappy(b"\x0a\0" * 14_000_000), 413),
-    "many symbols of nothing": lambda: (WRITE, V2, "snappy", snappy(b"\x22\0" * 14_000_000), 413),
-    "many resources of nothing": lambda: (METRICS, PROTOBUF, "gzip", gzip.compress(b"\x0a\0" * 14_000_000, 1), 413),
-    "many objects": lambda: (
-        *(METRICS, JSON, "gzip"),
-        many(b"{}", 9_000_000, b'{"resourceMetrics":[', b"]}"),
-        413,
-    ),
-    "many alerts": lambda: (ALERTS, JSON, "gzip", many(b"{}", 9_000_000), 413),
-    "a webhook of many alerts": lambda: (WEBHOOK, JSON, "gzip", many(b"{}", 9_000_000, b'{"alerts":[', b"]}"), 413),
-    "many events": lambda: (EVENTS, BATCH, "gzip", many(b"{}", 9_000_000), 413),
-    "an SNS message of many things": lambda: (SNS, "text/plain", "", b"[" + b"{}," * 300_000 + b"{}]", 400),
-}
-
-
-@pytest.mark.parametrize("name", COSTLY)
-def test_a_hostile_body_costs_little_memory(process: Process, name: str) -> None:
-    path, content_type, encoding, body, status = COSTLY[name]()
-    headers = {"content-type": content_type, "content-encoding": encoding or "identity"}
-    answers = []
-    grown = process.grown_mb(lambda: answers.append(process.http.post(path, content=body, headers=headers)))
-    assert answers[0].status_code == status, answers[0].text[:300]
-    assert grown < MOST_MB
-
-
-@pytest.mark.parametrize("declared", [False, True])
-def test_a_gigabyte_on_the_wire_costs_little_memory(process: Process, declared: bool) -> None:
-    head = f"POST {SAMPLES} HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\n"
-    head += f"Content-Length: {1024 * MB}\r\n\r\n" if declared else "Transfer-Encoding: chunked\r\n\r\n"
-    chunk = bytes(MB) if declared else b"100000\r\n" + bytes(MB) + b"\r\n"
-    told = b""
-
-    def send() -> None:
-        nonlocal told
-        with socket.create_connection(("127.0.0.1", process.port), 20) as wire:
-            wire.sendall(head.encode())
-            for _ in range(1024):
-                if select.select([wire], [], [], 0)[0]:
-                    break
-                wire.sendall(chunk)
-            told = wire.recv(1000)
-
-    assert process.grown_mb(send) < MOST_MB
-    assert told.startswith(b"HTTP/1.1 413 ")
-
-
-def test_a_million_new_series_leave_those_that_are_watched_unharmed(process: Process) -> None:
-    now = SystemClock().now_ms()
-    watched = [("watched", {"service": "web", "n": str(n)}, 1.0, now) for n in range(1000)]
-    assert process.http.post(WRITE, content=v1(watched)).status_code == 204
-    flood = b"".join(nested(1, series([("__name__", "flood"), ("n", f"ROUND{n}")], (1.0, now))) for n in range(20_000))
-    statuses: set[int] = set()
-
-    def send() -> None:
-        for number in range(50):
-            body = snappy(flood.replace(b"ROUND", b"%05d" % number))
-            statuses.add(process.http.post(WRITE, content=body).status_code)
-
-    assert process.grown_mb(send) < MOST_MB
-    assert statuses == {400}, "the sender hears of it"
-    later = [(*row[:3], now + 1) for row in watched]
-    assert process.http.post(WRITE, content=v1(later)).status_code == 204
 
 
 # --- T20, T21: JSON ---------------------------------------------------------------------------------------------

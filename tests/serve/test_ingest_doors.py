@@ -77,7 +77,7 @@ async def test_samples_in_every_form_and_packing(
     encoding = request.node.callspec.id.rpartition("-")[2] if pack(b"x") != b"x" else ""
     answer = await door.post(SAMPLES, pack(body or samples(3)), content_type, encoding)
     assert answer.status_code == 202, answer.text
-    assert answer.json() == {"received": 3, "scored": 3, "held": 0, "refused": {}, "rejected": []}
+    assert answer.json() == {"received": 3, "scored": 3, "held": 0, "ignored": 0, "refused": {}, "rejected": []}
     assert await door.counts("json") == {"received": 3, "scored": 3}
 
 

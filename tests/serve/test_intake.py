@@ -15,9 +15,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 
 from actors.detection import Scored
+from sentinel.clock import ManualClock
 from sentinel.errors import Overloaded
-from sentinel.settings import Detection, Settings
-from tests.serve.door_rig import JSON, METRICS, NOW, PROTOBUF, SAMPLES, V2, WRITE, Detectors, Door, v1, v2
+from sentinel.settings import Api, Detection, SeriesMatch, Settings
+from tests.serve.door_rig import JSON, METRICS, NOW, PROTOBUF, SAMPLES, SMALL, V2, WRITE, Detectors, Door, v1, v2
 
 COUNTER = 1  # Metadata.MetricType of remote-write 2.0
 FEW = Settings(detection=Detection(partitions=8, actors=2, max_series=5))
@@ -115,6 +116,47 @@ async def test_an_otlp_sender_hears_that_its_series_are_too_many(few: Door) -> N
     answer = await few.post(METRICS, request.SerializeToString(), PROTOBUF)
     assert answer.status_code == 200
     assert ExportMetricsServiceResponse.FromString(answer.content).partial_success.rejected_data_points == 2
+
+
+async def test_too_many_samples_of_one_series_are_refused_and_the_first_are_scored(few: Door) -> None:
+    row = {"metric": "cpu", "labels": {"service": "web"}, "value": 1.0}
+    body = json.dumps([{**row, "timestamp": NOW - 10_000 + n} for n in range(1010)] + [{**row, "timestamp": NOW}])
+    answer = await few.post(SAMPLES, body.encode(), JSON)
+    assert (answer.status_code, answer.json()["scored"]) == (202, 1000)
+    assert answer.json()["refused"] == {"too_many_samples": 11}
+    assert answer.json()["rejected"][0]["expected"] == "no more in a body than api.max_samples_per_series"
+    rows = [("m", {"service": "web"}, 1.0, NOW - 10_000 + n) for n in range(1001)]
+    assert (await few.post(WRITE, v1(rows), PROTOBUF)).text.startswith("1 samples were refused, the others are scored")
+    second = await few.post(WRITE, v2([(*row[:3], row[3] + 5000) for row in rows]), V2)
+    assert (second.status_code, second.headers["x-prometheus-remote-write-samples-written"]) == (400, "1000")
+
+
+async def test_new_series_past_the_minutes_share_are_refused_and_the_known_go_on() -> None:
+    clock = ManualClock(NOW)
+    door = Door(Settings(api=Api(max_new_series_per_minute=2), detection=SMALL.detection), clock=clock)
+    assert (await door.post(SAMPLES, series(range(9)), JSON)).json()["scored"] == 9, "a new door knows none"
+    clock.advance(300_000)
+    answer = await door.post(SAMPLES, series(range(20), NOW + 300_000), JSON)
+    assert (answer.json()["scored"], answer.json()["refused"]) == (11, {"series_rate": 9})
+    assert answer.json()["rejected"][0]["expected"] == "no more new series than api.max_new_series_per_minute"
+    await door.conserved()
+    await door.http.aclose()
+
+
+async def test_what_the_settings_do_not_watch_is_ignored_and_never_refused() -> None:
+    ignore = (SeriesMatch(metric="m[5-9]"), SeriesMatch(labels={"service": "test-*"}))
+    door = Door(Settings(detection=Detection(partitions=8, actors=2, ignore=ignore)))
+    answer = await door.post(SAMPLES, series(range(10)), JSON)
+    assert (answer.status_code, answer.json()["scored"], answer.json()["ignored"]) == (202, 5, 5)
+    assert (answer.json()["refused"], answer.json()["rejected"]) == ({}, [])
+    assert (await door.post(SAMPLES, series(range(3), service="test-1"), JSON)).json()["ignored"] == 3
+    rows = [(f"m{n}", {"service": "web"}, 1.0, NOW + 1) for n in range(10)]
+    assert (await door.post(WRITE, v1(rows), PROTOBUF)).status_code == 204
+    written = (await door.post(WRITE, v2([(*row[:3], NOW + 2) for row in rows]), V2)).headers
+    assert written["x-prometheus-remote-write-samples-written"] == "10", "it would send them again for ever"
+    assert await door.counts("json") == {"received": 13, "scored": 5, "ignored": 8}
+    await door.conserved()
+    await door.http.aclose()
 
 
 @pytest.mark.parametrize(

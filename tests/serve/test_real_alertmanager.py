@@ -24,6 +24,7 @@ from sentinel.adapters.sns import SnsTopics
 from sentinel.clock import SystemClock, iso
 from sentinel.incidents.nouns import Incident, IncidentState
 from sentinel.settings import Settings
+from serve_apps.bodies import Bodies
 from serve_apps.events import event_routes
 from serve_apps.metrics import Meter
 from tests.actors.rig import POLICY, SHOP, Book, ended
@@ -68,7 +69,7 @@ async def journal() -> AsyncIterator[tuple[JournalActor, str]]:
     )
     outside = OutsideEvents(journal=made, events=made, room=correlation, clock=clock)
     alarms = Alarms(topics=SnsTopics(()), events=made, service_labels=(), clock=clock)
-    app = Starlette(routes=event_routes(Settings(), made, alarms, Meter(), clock))
+    app = Starlette(routes=event_routes(Settings(), made, alarms, Meter(), Bodies(), clock))
     server = uvicorn.Server(uvicorn.Config(app, port=free_port(), log_level="warning", lifespan="off"))
     loops = [asyncio.create_task(each) for each in (correlation.run(), outside.run(), server.serve())]
     yield made, f"http://127.0.0.1:{server.config.port}"

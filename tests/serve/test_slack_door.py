@@ -35,11 +35,11 @@ async def test_a_click_becomes_a_verdict_and_the_clicker_is_told(rig: Rig) -> No
 
 async def test_the_answer_does_not_wait_for_the_verdict(rig: Rig) -> None:
     rig.decisions.hold = asyncio.Event()
-    clicked = await rig.double.click(rig.message, slack_card.REJECT, "U0BOB")
+    clicked = await rig.double.click(rig.message, slack_card.APPROVE, "U0BOB")
     assert clicked.status == 200
     assert rig.decisions.calls == []
     rig.decisions.hold.set()
-    assert await rig.notes() == [("U0BOB", "rejected by Bob Baxter")]
+    assert await rig.notes() == [("U0BOB", "approved by Bob Baxter")]
 
 
 async def test_a_second_click_and_a_replay_are_told_who_decided(rig: Rig) -> None:
@@ -48,7 +48,7 @@ async def test_a_second_click_and_a_replay_are_told_who_decided(rig: Rig) -> Non
     await rig.notes(1)
     assert (await rig.send_signed(body)).status_code == 200
     await rig.notes(2)
-    await rig.double.click(rig.message, slack_card.REJECT, "U0BOB")
+    await rig.double.click(rig.message, slack_card.APPROVE, "U0BOB")
     told = await rig.notes(3)
     assert told[1:] == [
         ("U0ANN", "already decided: approved by Ann Arbor"),

@@ -77,7 +77,10 @@ def _value(value: object) -> dict[str, Any]:
 
 
 MALFORMED_PAYLOADS: dict[str, dict[str, Any]] = {
-    "another type": {"type": "view_submission"},
+    "another type": {"type": "message_action"},
+    "a submission without a view": {"type": "view_submission"},
+    "a value whose mac is none": _value(msgspec.json.encode({"plan": PLAN, "digest": DIGEST, "mac": "x"}).decode()),
+    "a digest that is none": _value(msgspec.json.encode({"plan": PLAN, "digest": "<!channel>"}).decode()),
     "no type": {"type": None},
     "no user": {"user": None},
     "user without id": {"user": {"name": "x"}},
@@ -135,7 +138,12 @@ MALFORMED_BODIES: dict[str, tuple[bytes, str]] = {
     "an event": (b'{"type":"event_callback","event":{}}', "application/json"),
     "a challenge without challenge": (b'{"type":"url_verification"}', "application/json"),
     "a challenge that is an object": (b'{"type":"url_verification","challenge":{}}', "application/json"),
-    "a slash command": (b"command=%2Fsentinel&text=approve&user_id=U0ANN", FORM),
+    "half a slash command": (b"command=%2Fsentinel&text=approve&user_id=U0ANN", FORM),
+    "another slash command": (b"command=%2Fother&user_id=U0ANN&team_id=T0ACME&channel_id=C1", FORM),
+    "a field of a command twice": (
+        b"command=%2Fsentinel&user_id=U0ANN&user_id=U0BOB&team_id=T0ACME&channel_id=C1",
+        FORM,
+    ),
     "text": (b"hello", "text/plain"),
     "multipart": (b"--x", "multipart/form-data; boundary=x"),
 }

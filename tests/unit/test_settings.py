@@ -87,6 +87,14 @@ AS_WRITTEN: dict[str, tuple[dict[str, str], Callable[[Settings], object], object
     "SENTINEL_QDRANT_ENABLED": ({"": "true"}, lambda s: s.qdrant.enabled, True),
     "SENTINEL_QDRANT_HOST": ({"": "qdrant.internal"}, lambda s: s.qdrant.host, "qdrant.internal"),
     "SENTINEL_QDRANT_PORT": ({"": "6333"}, lambda s: s.qdrant.port, 6333),
+    "SENTINEL_DETECTION_IGNORE": (
+        {"": '[{"metric": "go_*"}, {"labels": {"namespace": "test-*"}}]'},
+        lambda s: [
+            s.detection.watching.watches((m, (("namespace", n),)))
+            for m, n in (("go_gc", ""), ("a", "test-1"), ("a", "b"))
+        ],
+        [False, False, True],
+    ),
     "SENTINEL_STORE_URL": ({"": "sqlite:////data/j.db"}, lambda s: s.store.url, "sqlite:////data/j.db"),
 }
 
@@ -297,7 +305,7 @@ RUNBOOKS: dict[str, tuple[Any, str, str]] = {
     "an unknown action": (
         [{"name": "a", "steps": [{"action": "ecs.destroy"}]}],
         "runbooks.0",
-        "one of ec2.reboot_instance",
+        "one of autoscaling.set_desired_capacity",
     ),
     "a missing parameter": ([{"name": "a", "steps": [{"action": "ec2.reboot_instance"}]}], "runbooks.0", "instance id"),
     "no steps": ([{"name": "a", "steps": []}], "runbooks.0.steps", "at least 1 item"),

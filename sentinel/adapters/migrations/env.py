@@ -2,11 +2,13 @@
 
 from alembic import context
 
-from sentinel.adapters import sql_events, sql_journal
+from sentinel.adapters import sql_events, sql_journal, sql_ledger, sql_silences
 from sentinel.adapters.sql_database import METADATA
 
 # Importing a store declares its tables.
-assert {sql_journal.ENTRIES, sql_events.EVENTS} == set(METADATA.tables.values())
+_LEDGER = {sql_ledger.CLAIMS, sql_ledger.EFFECTS, sql_ledger.SWITCHES}
+_TABLES = {sql_journal.ENTRIES, sql_events.EVENTS, sql_silences.SILENCES, *_LEDGER}
+assert set(METADATA.tables.values()) == _TABLES
 
 context.configure(
     connection=context.config.attributes["connection"],

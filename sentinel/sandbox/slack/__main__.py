@@ -24,6 +24,7 @@ def main() -> None:
         token=options.token,
         interactivity_url=options.interactivity_url,
         webhook_key=options.webhook_key,
+        seconds_a_message=1.0,
     )
     uvicorn.run(double.app, host=options.host, port=options.port, log_level="warning", access_log=False, ws="none")
 

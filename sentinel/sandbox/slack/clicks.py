@@ -14,7 +14,7 @@ import msgspec
 from sentinel.adapters.slack_signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 from sentinel.clock import Clock
 from sentinel.sandbox.slack.web_api import as_json
-from sentinel.sandbox.slack.workspace import APP, OTHER_TEAM, TEAM, Message, User
+from sentinel.sandbox.slack.workspace import APP, OTHER_TEAM, TEAM, Message, Modal, User
 
 ANSWER_WITHIN_S = 3.0
 
@@ -39,7 +39,9 @@ def button(message: Message, action_id: str) -> Mapping[str, Any] | None:
     return next((each for each in elements if each.get("action_id") == action_id), None)
 
 
-def payload(message: Message, pressed: Mapping[str, Any], user: User, channel_name: str, ts: str) -> dict[str, Any]:
+def payload(
+    message: Message, pressed: Mapping[str, Any], user: User, channel_name: str, ts: str, trigger: str = ""
+) -> dict[str, Any]:
     """The interaction payload for one press; `ts` is the time of the press, in Slack's form."""
     block = next((each for each in message.blocks if pressed in each.get("elements", [])), {})
     return {
@@ -53,7 +55,7 @@ def payload(message: Message, pressed: Mapping[str, Any], user: User, channel_na
             "channel_id": message.channel,
             "is_ephemeral": False,
         },
-        "trigger_id": f"{ts}.trigger",
+        "trigger_id": trigger or f"{ts}.trigger",
         "team": {"id": TEAM, "domain": "acme"},
         "enterprise": None,
         "is_enterprise_install": False,
@@ -73,6 +75,67 @@ def payload(message: Message, pressed: Mapping[str, Any], user: User, channel_na
             }
         ],
     }
+
+
+def submission(modal: Modal, user: User, values: Mapping[str, str]) -> dict[str, Any]:
+    """The payload of a modal that `user` submits; `values` by action id.
+
+    Payload as docs.slack.dev/reference/interaction-payloads/view-interactions-payload shows it.
+    """
+    state: dict[str, dict[str, Any]] = {}
+    for block in modal.view["blocks"]:
+        if block["type"] == "input":
+            element = block["element"]
+            given = values.get(element["action_id"], element.get("initial_value"))
+            state[block["block_id"]] = {element["action_id"]: {"type": element["type"], "value": given or None}}
+    return {
+        "type": "view_submission",
+        "team": {"id": TEAM, "domain": "acme"},
+        "user": {"id": user.id, "username": user.name, "name": user.name, "team_id": user.team_id},
+        "api_app_id": APP,
+        "token": "verification-token-of-old",
+        "trigger_id": "",
+        "view": {**modal.view, "id": modal.id, "team_id": TEAM, "state": {"values": state}, "hash": "1.abc"},
+        "response_urls": [],
+        "is_enterprise_install": False,
+        "enterprise": None,
+    }
+
+
+def command_body(text: str, user: User, channel: str, channel_name: str, trigger: str) -> bytes:
+    """A slash command as the form that Slack sends."""
+    fields = {
+        "token": "verification-token-of-old",
+        "team_id": user.team_id,
+        "team_domain": "acme",
+        "channel_id": channel,
+        "channel_name": channel_name,
+        "user_id": user.id,
+        "user_name": user.name,
+        "command": "/sentinel",
+        "text": text,
+        "api_app_id": APP,
+        "is_enterprise_install": "false",
+        "response_url": f"https://hooks.slack.com/commands/{TEAM}/never-used",
+        "trigger_id": trigger,
+    }
+    return urlencode(fields).encode()
+
+
+def home_body(user: User, event_id: str, at_ms: int) -> bytes:
+    """The event of somebody who opens the app's own page."""
+    event = {"type": "app_home_opened", "user": user.id, "channel": "D0HOME", "tab": "home", "event_ts": event_id}
+    sent = {
+        "token": "verification-token-of-old",
+        "team_id": TEAM,
+        "api_app_id": APP,
+        "event": event,
+        "type": "event_callback",
+        "event_id": f"Ev{event_id.replace('.', '')}",
+        "event_time": at_ms // 1000,
+        "authorizations": [{"team_id": TEAM, "user_id": user.id, "is_bot": True}],
+    }
+    return msgspec.json.encode(sent)
 
 
 def form_body(content: Mapping[str, Any]) -> bytes:
@@ -99,7 +162,7 @@ async def deliver(
     status: int | None = None
     try:
         response = await client.post(url, content=body, headers=dict(headers), timeout=ANSWER_WITHIN_S)
-        status, text = response.status_code, response.text[:300]
+        status, text = response.status_code, response.text[:20_000]
     except httpx.TimeoutException:
         text = "no answer within 3 seconds"
     except httpx.HTTPError as error:

@@ -22,6 +22,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._due: dict[str, list[Fault]] = {}
+        self.down = False  # every call fails, as in an outage
 
     def order(self, method: str, fault: Fault, times: int) -> None:
         """Let the next `times` calls of `method` fail."""
@@ -29,6 +30,8 @@ class Faults:
 
     async def answer(self, method: str, request: Request, work: Callable[[], Awaitable[Response]]) -> Response:
         """The answer of `work`, or what the fault that is due makes of it."""
+        if self.down:
+            return PlainTextResponse("<html><body>Service Unavailable</body></html>", 503, media_type="text/html")
         due = self._due.get(method)
         match due.pop(0) if due else None:
             case Fault.RATE_LIMITED:

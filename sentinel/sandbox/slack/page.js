@@ -7,7 +7,8 @@ const list = byId("messages");
 const shown = new Map(); // ts -> {json, node}: a message is drawn anew only when it changed
 const pending = new Set(); // buttons whose click is under way
 const failures = new Map(); // ts -> what Slack would show beside the buttons
-let world = { version: -1, channels: {}, users: [], messages: [], whispers: [] };
+let world = { version: -1, channels: {}, users: [], messages: [], whispers: [], modals: {}, homes: {} };
+let openModal = ""; // what the modal on the screen was drawn from
 let me = sessionStorage.getItem("user") || "";
 
 function element(tag, className, ...children) {
@@ -73,6 +74,7 @@ function special(content) {
     return element("span", "ping", "@" + (user ? user.name : target.slice(1)));
   }
   if (target.startsWith("#")) return element("span", "ping", "#" + (label || target.slice(1)));
+  if (target.startsWith("!subteam^")) return element("span", "ping", "@" + (label || (world.group_names || {})[target.slice(9)] || target.slice(9)));
   if (target.startsWith("!")) return element("span", "ping", "@" + (label || target.slice(1)));
   return link(unescape(target), unescape(label || target));
 }
@@ -164,9 +166,7 @@ async function press(spec, message) {
 }
 
 function drawMessage(message) {
-  const blocks = message.blocks.length
-    ? message.blocks.map((block) => draw(block, message))
-    : [element("div", "text", mrkdwn(message.text, false))];
+  const blocks = blocksOf(message);
   const at = new Date(Number(message.ts) * 1000);
   const time = element("time", "", at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
   time.title = at.toLocaleString();
@@ -177,20 +177,37 @@ function drawMessage(message) {
   }
   const node = element("li", message.user ? "message whisper" : "message");
   if (message.user) node.append(element("span", "only", "Only visible to you"));
-  node.append(element("div", "face", "S"), element("div", "body", byline, ...blocks));
+  const body = element("div", "body", byline, ...blocks);
+  const below = repliesTo(message);
+  if (below.length) {
+    const thread = element("ol", "thread", ...below.map((reply) => element("li", "", ...blocksOf(reply))));
+    thread.dataset.count = `${below.length} ${below.length === 1 ? "reply" : "replies"}`;
+    body.append(thread);
+  }
+  node.append(element("div", "face", "S"), body);
   return node;
+}
+
+function repliesTo(message) {
+  return world.messages.filter((each) => each.thread_ts === message.ts && each.channel === message.channel);
+}
+
+function blocksOf(message) {
+  return message.blocks.length
+    ? message.blocks.map((block) => draw(block, message))
+    : [element("div", "text", mrkdwn(message.text, false))];
 }
 
 function redraw() {
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 120;
   const first = shown.size === 0;
   const mine = world.whispers.filter((each) => each.user === me);
-  const all = [...world.messages, ...mine].sort((a, b) => Number(a.ts) - Number(b.ts));
+  const all = [...world.messages.filter((each) => !each.thread_ts), ...mine].sort((a, b) => Number(a.ts) - Number(b.ts));
   const kept = new Set();
   let before = null;
   for (const message of all) {
     const mark = [...pending].filter((key) => key.startsWith(message.ts)).join() + (failures.get(message.ts) || "");
-    const json = JSON.stringify(message) + mark;
+    const json = JSON.stringify([message, repliesTo(message)]) + mark;
     kept.add(message.ts);
     let entry = shown.get(message.ts);
     if (!entry || entry.json !== json) {
@@ -211,7 +228,7 @@ function redraw() {
 
 function drawFrame() {
   const name = Object.values(world.channels)[0] || "";
-  byId("channel").textContent = "# " + name;
+  byId("channel").textContent = location.hash === "#home" ? "Sentinel" : "# " + name;
   const here = element("a", "", "# " + name);
   here.href = "#messages";
   here.setAttribute("aria-current", "page");
@@ -225,6 +242,70 @@ function drawFrame() {
     if (!world.users.some((user) => user.id === me)) me = world.users[0].id;
     select.value = me;
   }
+  drawHome();
+}
+
+function inputOf(block) {
+  const spec = block.element;
+  const number = spec.type === "number_input";
+  const field = element(spec.multiline ? "textarea" : "input", "");
+  if (number) { field.type = "number"; field.min = spec.min_value; field.max = spec.max_value; field.step = 1; }
+  if (spec.max_length) field.maxLength = spec.max_length;
+  field.name = spec.action_id;
+  field.value = spec.initial_value || "";
+  field.required = !block.optional;
+  const label = element("label", "", block.label.text, block.optional ? " (optional)" : "", field);
+  return label;
+}
+
+function drawModal() {
+  const dialog = byId("modal");
+  const view = (world.modals || {})[me];
+  const mark = view ? JSON.stringify(view) : "";
+  if (mark === openModal) return;
+  openModal = mark;
+  if (!view) { dialog.close(); return; }
+  byId("modal-title").textContent = view.title.text;
+  byId("modal-close").textContent = view.close.text;
+  byId("modal-submit").textContent = view.submit.text;
+  byId("modal-body").replaceChildren(
+    ...view.blocks.map((block) => (block.type === "input" ? inputOf(block) : draw(block, { ts: "", channel: "" }))),
+  );
+  if (!dialog.open) dialog.showModal();
+}
+
+async function tell(path, body) {
+  try {
+    await fetch("_control/" + path, { method: "POST", body: JSON.stringify({ user: me, ...body }) });
+  } finally {
+    await poll();
+  }
+}
+
+byId("modal-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  await tell("submit", { values: Object.fromEntries(new FormData(event.target)) });
+});
+byId("modal-close").addEventListener("click", () => tell("close", {}));
+byId("modal").addEventListener("cancel", () => tell("close", {}));
+byId("say").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const words = byId("words");
+  const text = words.value.replace(/^\/sentinel\s*/, "");
+  words.value = "";
+  await tell("command", { text });
+});
+window.addEventListener("hashchange", async () => {
+  if (location.hash === "#home") await tell("home", {});
+  drawFrame();
+});
+
+function drawHome() {
+  const here = location.hash === "#home";
+  byId("home").hidden = !here;
+  list.hidden = here;
+  const view = (world.homes || {})[me];
+  byId("home").replaceChildren(...(view ? view.blocks.map((block) => draw(block, { ts: "", channel: "" })) : []));
 }
 
 async function poll() {
@@ -236,6 +317,7 @@ async function poll() {
       drawFrame();
       redraw();
     }
+    drawModal();
     connection.textContent = "live";
     connection.className = "";
   } catch {
@@ -248,9 +330,12 @@ byId("user").addEventListener("change", (event) => {
   me = event.target.value;
   sessionStorage.setItem("user", me);
   redraw();
+  drawHome();
+  drawModal();
 });
 
 (async () => {
+  if (location.hash === "#home") await tell("home", {});
   for (;;) {
     await poll();
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));

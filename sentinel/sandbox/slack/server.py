@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import importlib.resources
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -22,9 +22,10 @@ from sentinel.sandbox.slack import clicks
 from sentinel.sandbox.slack.clicks import Clicked
 from sentinel.sandbox.slack.faults import Fault, Faults
 from sentinel.sandbox.slack.web_api import WebApi
-from sentinel.sandbox.slack.workspace import BOT_USER, Message, Workspace
+from sentinel.sandbox.slack.workspace import BOT_USER, GROUP_NAMES, Message, User, Workspace
 
 T = TypeVar("T")
+_EVENT_RETRIES = 3
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 _PAGE = {
     "": ("page.html", "text/html"),
@@ -39,6 +40,20 @@ class _Click(msgspec.Struct, forbid_unknown_fields=True):
     action_id: str
     user: str
     skew_s: int = 0
+
+
+class _Submit(msgspec.Struct, forbid_unknown_fields=True):
+    user: str
+    values: dict[str, str] = {}
+
+
+class _Say(msgspec.Struct, forbid_unknown_fields=True):
+    user: str
+    text: str = ""
+
+
+class _Outage(msgspec.Struct, forbid_unknown_fields=True):
+    down: bool
 
 
 class _Order(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,6 +76,7 @@ class SlackDouble:
         interactivity_url: str = "",
         webhook_key: str = "sandbox",
         clock: Clock | None = None,
+        seconds_a_message: float = 0.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
@@ -69,7 +85,14 @@ class SlackDouble:
         self.workspace = Workspace(self._clock)
         self.faults = Faults()
         self.clicks: list[Clicked] = []
-        self._api = WebApi(self.workspace, self.faults, self._clock, token=token, webhook_key=webhook_key)
+        self._api = WebApi(
+            self.workspace,
+            self.faults,
+            self._clock,
+            token=token,
+            webhook_key=webhook_key,
+            seconds_a_message=seconds_a_message,
+        )
         self.webhook_path = f"/services/T000/B000/{webhook_key}"
         self.app = Starlette(
             routes=[
@@ -79,6 +102,11 @@ class SlackDouble:
                 Route("/_control/log", self._log),
                 Route("/_control/click", _answering(self._click), methods=["POST"]),
                 Route("/_control/fault", _answering(self._fault), methods=["POST"]),
+                Route("/_control/outage", _answering(self._outage), methods=["POST"]),
+                Route("/_control/submit", _answering(self._submit), methods=["POST"]),
+                Route("/_control/close", _answering(self._close), methods=["POST"]),
+                Route("/_control/command", _answering(self._command), methods=["POST"]),
+                Route("/_control/home", _answering(self._home), methods=["POST"]),
                 *(Route(f"/{path}", _file(name, kind)) for path, (name, kind) in _PAGE.items()),
             ]
         )
@@ -98,19 +126,73 @@ class SlackDouble:
         pressed = clicks.button(message, action_id)
         if pressed is None:
             raise NotFound(f"the message has no button {action_id} any more")
+        who, name = self._user(user), self.workspace.channels[message.channel]
+        trigger = self.workspace.trigger(user)
+        sent = clicks.payload(message, pressed, who, name, self.workspace.next_ts(), trigger)
+        body = clicks.form_body(sent)
+        return await self._deliver(
+            body, user=user, action_id=action_id, channel=message.channel, ts=message.ts, skew_s=skew_s
+        )
+
+    async def submit(self, user: str, **values: str) -> Clicked:
+        """Submit the modal that stands open before `user`; `values` by action id. Raises NotFound if none does."""
+        modal = self.workspace.modals.pop(user, None)
+        if modal is None:
+            raise NotFound(f"no modal stands open before {user}")
+        body = clicks.form_body(clicks.submission(modal, self._user(user), values))
+        return await self._deliver(body, user=user, action_id=str(modal.view["callback_id"]))
+
+    async def command(self, user: str, text: str) -> Clicked:
+        """Type `/sentinel text` as `user`; what the app answers is shown to them alone."""
+        channel, name = next(iter(self.workspace.channels.items()))
+        body = clicks.command_body(text, self._user(user), channel, name, self.workspace.trigger(user))
+        clicked = await self._deliver(body, user=user, action_id="/sentinel", channel=channel)
+        if clicked.status == 200 and clicked.answer:
+            answer = msgspec.json.decode(clicked.answer)
+            self.workspace.whisper(channel, user, str(answer.get("text", "")), answer.get("blocks") or [])
+        return clicked
+
+    async def open_home(self, user: str) -> Clicked:
+        """Look at the app's own page as `user`: an event, which Slack sends up to three times more until it is taken.
+
+        Slack waits a minute and five before the last two; the double does not.
+        """
+        body = clicks.home_body(self._user(user), self.workspace.next_ts(), self._clock.now_ms())
+        for number in range(1 + _EVENT_RETRIES):
+            retry = {"x-slack-retry-num": str(number), "x-slack-retry-reason": "http_error"} if number else {}
+            clicked = await self._deliver(
+                body, user=user, action_id="app_home_opened", content_type="application/json", more=retry
+            )
+            if clicked.status is not None and clicked.status < 300:
+                break
+        return clicked
+
+    def _user(self, user: str) -> User:
         if user not in self.workspace.users:
             raise NotFound(f"there is no user {user}")
-        name = self.workspace.channels[message.channel]
-        sent = clicks.payload(message, pressed, self.workspace.users[user], name, self.workspace.next_ts())
-        body = clicks.form_body(sent)
+        return self.workspace.users[user]
+
+    async def _deliver(
+        self,
+        body: bytes,
+        *,
+        user: str,
+        action_id: str,
+        channel: str = "",
+        ts: str = "",
+        skew_s: int = 0,
+        content_type: str = "",
+        more: Mapping[str, str] | None = None,
+    ) -> Clicked:
         at_ms = self._clock.now_ms()
-        headers = clicks.signed_headers(self._secret, body, at_ms + skew_s * 1000)
+        signed = clicks.signed_headers(self._secret, body, at_ms + skew_s * 1000, content_type)
+        headers = {**signed, **(more or {})}
         status, text, elapsed = await clicks.deliver(self._client, self._interactivity_url, body, headers, self._clock)
         clicked = Clicked(
             user=user,
             action_id=action_id,
-            channel=message.channel,
-            ts=message.ts,
+            channel=channel,
+            ts=ts,
             at_ms=at_ms,
             status=status,
             answer=text,
@@ -136,6 +218,10 @@ class SlackDouble:
                 "users": people,
                 "messages": [asdict(message) for message in workspace.messages],
                 "whispers": [asdict(whisper) for whisper in workspace.whispers],
+                "modals": {user: dict(modal.view) for user, modal in workspace.modals.items()},
+                "homes": workspace.homes,
+                "groups": workspace.groups,
+                "group_names": GROUP_NAMES,
                 "clicks": [asdict(clicked) for clicked in self.clicks],
             }
         )
@@ -149,6 +235,28 @@ class SlackDouble:
         if message is None:
             raise NotFound(f"there is no message {wanted.ts} in {wanted.channel}")
         return JSONResponse(asdict(await self.click(message, wanted.action_id, wanted.user, skew_s=wanted.skew_s)))
+
+    async def _submit(self, request: Request) -> Response:
+        wanted = _decode(await request.body(), _Submit)
+        return JSONResponse(asdict(await self.submit(wanted.user, **wanted.values)))
+
+    async def _close(self, request: Request) -> Response:
+        wanted = _decode(await request.body(), _Say)
+        self.workspace.modals.pop(wanted.user, None)
+        self.workspace.version += 1
+        return JSONResponse({"ok": True})
+
+    async def _command(self, request: Request) -> Response:
+        wanted = _decode(await request.body(), _Say)
+        return JSONResponse(asdict(await self.command(wanted.user, wanted.text)))
+
+    async def _home(self, request: Request) -> Response:
+        wanted = _decode(await request.body(), _Say)
+        return JSONResponse(asdict(await self.open_home(wanted.user)))
+
+    async def _outage(self, request: Request) -> Response:
+        self.faults.down = _decode(await request.body(), _Outage).down
+        return JSONResponse({"down": self.faults.down})
 
     async def _fault(self, request: Request) -> Response:
         order = _decode(await request.body(), _Order)

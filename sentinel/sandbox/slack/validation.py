@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 MAX_BLOCKS = 50
 MAX_TOTAL_TEXT = 12_000
 MAX_MESSAGE_TEXT = 40_000
+MAX_VIEW_BLOCKS = 100
+MAX_METADATA = 3000
 
 Value = object
 Problems = Iterator[str]
@@ -27,6 +29,26 @@ def problems(blocks: object) -> list[str]:
     seen: set[str] = set()
     for index, block in enumerate(blocks):
         found += _block(block, f"/blocks/{index}", seen)
+    return found
+
+
+def view_problems(view: Mapping[str, Value]) -> list[str]:
+    """What is wrong with a modal or a home page; limits from docs.slack.dev/reference/views."""
+    known = ("type", "callback_id", "title", "submit", "close", "private_metadata", "blocks")
+    found = list(_only(view, "/view", *known))
+    blocks = view.get("blocks")
+    if not isinstance(blocks, list) or len(blocks) > MAX_VIEW_BLOCKS:
+        return [*found, _wrong(f"must be an array of at most {MAX_VIEW_BLOCKS}", "/view/blocks")]
+    seen: set[str] = set()
+    for index, block in enumerate(blocks):
+        found += _block(block, f"/view/blocks/{index}", seen, inputs=view.get("type") == "modal")
+    if view.get("type") == "modal":
+        for name in ("title", "submit", "close"):
+            found += _text(view.get(name), f"/view/{name}", 24, kinds=("plain_text",))
+        found += _string(view.get("callback_id"), "/view/callback_id", 255)
+    metadata = view.get("private_metadata", "")
+    if not isinstance(metadata, str) or width(metadata) > MAX_METADATA:
+        found.append(_wrong(f"must be no more than {MAX_METADATA} characters", "/view/private_metadata"))
     return found
 
 
@@ -65,12 +87,14 @@ def width(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def _block(block: Value, at: str, seen: set[str]) -> Problems:
+def _block(block: Value, at: str, seen: set[str], *, inputs: bool = False) -> Problems:
     if not isinstance(block, Mapping):
         yield _wrong("must be an object", at)
         return
     kind = block.get("type")
     check = _BLOCKS.get(kind) if isinstance(kind, str) else None
+    if kind == "input" and inputs:
+        check = _input
     if check is None:
         yield _wrong(f"unsupported type: {str(kind)[:40]}", f"{at}/type")
         return
@@ -114,6 +138,25 @@ def _actions(block: Mapping[str, Value], at: str) -> Problems:
     seen: set[str] = set()
     for index, each in _items(block.get("elements"), 25):
         yield from _button(each, f"{at}/elements/{index}", seen)
+
+
+def _input(block: Mapping[str, Value], at: str) -> Problems:
+    yield from _only(block, at, "type", "block_id", "label", "element", "optional", "hint")
+    yield from _text(block.get("label"), f"{at}/label", 2000, kinds=("plain_text",))
+    element = block.get("element")
+    if not isinstance(element, Mapping) or element.get("type") not in ("plain_text_input", "number_input"):
+        yield _wrong("unsupported element", f"{at}/element")
+        return
+    yield from _string(element.get("action_id"), f"{at}/element/action_id", 255)
+    longest = element.get("max_length", 3000)
+    if not isinstance(longest, int) or not 1 <= longest <= 3000:
+        yield _wrong("must be from 1 to 3000", f"{at}/element/max_length")
+    if element["type"] == "number_input":
+        if not isinstance(element.get("is_decimal_allowed"), bool):
+            yield _wrong("missing required field", f"{at}/element/is_decimal_allowed")
+        for name in ("min_value", "max_value", "initial_value"):
+            if name in element and not re.fullmatch(r"-?\d+(\.\d+)?", str(element[name])):
+                yield _wrong("must be a number as text", f"{at}/element/{name}")
 
 
 _BLOCKS: Mapping[str, Callable[[Mapping[str, Value], str], Problems]] = {

@@ -3,6 +3,7 @@
 Answers and error codes from docs.slack.dev/reference/methods: a refusal is HTTP 200 with "ok": false.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +16,18 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from sentinel.clock import Clock
 from sentinel.sandbox.slack import validation
 from sentinel.sandbox.slack.faults import Faults
-from sentinel.sandbox.slack.workspace import APP, BOT, BOT_NAME, BOT_USER, TEAM, TEAM_NAME, Blocks, Message, Workspace
+from sentinel.sandbox.slack.workspace import (
+    APP,
+    BOT,
+    BOT_NAME,
+    BOT_USER,
+    TEAM,
+    TEAM_NAME,
+    Blocks,
+    Message,
+    Modal,
+    Workspace,
+)
 
 Args = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -31,12 +43,41 @@ class Refused(Exception):
         self.messages = messages or []
 
 
+class Pace:
+    """About one message every so many seconds, after a short burst; 0 seconds for no limit."""
+
+    BURST = 3
+
+    def __init__(self, clock: Clock, seconds_a_message: float) -> None:
+        self._clock, self._seconds = clock, seconds_a_message
+        self._free_at = 0.0
+
+    def wait_s(self) -> int:
+        """Take a turn and answer 0, or answer after how many whole seconds there is one."""
+        now = self._clock.monotonic()
+        ahead = self._free_at - now
+        if self._seconds and ahead > self._seconds * (self.BURST - 1):
+            return max(1, math.ceil(ahead - self._seconds * (self.BURST - 1)))
+        self._free_at = max(self._free_at, now) + self._seconds
+        return 0
+
+
 class WebApi:
     """The methods over one workspace. `log` has every call in order; a token is never in it."""
 
-    def __init__(self, workspace: Workspace, faults: Faults, clock: Clock, *, token: str, webhook_key: str) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        faults: Faults,
+        clock: Clock,
+        *,
+        token: str,
+        webhook_key: str,
+        seconds_a_message: float = 0.0,
+    ) -> None:
         self._workspace, self._faults, self._clock = workspace, faults, clock
         self._token, self._webhook_key = token, webhook_key
+        self._pace = Pace(clock, seconds_a_message)
         self.log: list[dict[str, Any]] = []
         self._methods: Mapping[str, Callable[[Args], Answer]] = {
             "auth.test": self._auth_test,
@@ -44,7 +85,12 @@ class WebApi:
             "chat.update": self._update,
             "chat.postEphemeral": self._whisper,
             "conversations.history": self._history,
+            "chat.delete": self._delete,
+            "conversations.replies": self._replies,
             "users.info": self._user,
+            "usergroups.users.list": self._group,
+            "views.open": self._open,
+            "views.publish": self._publish,
         }
 
     async def call(self, request: Request) -> Response:
@@ -53,6 +99,9 @@ class WebApi:
         body = await request.body()
 
         async def work() -> Response:
+            if method == "chat.postMessage" and (wait_s := self._pace.wait_s()):
+                refused = {"ok": False, "error": "ratelimited"}
+                return JSONResponse(refused, 429, headers={"Retry-After": str(wait_s)})
             return JSONResponse(self._answer(method, request, body))
 
         return await self._logged(method, request, body, work)
@@ -121,7 +170,10 @@ class WebApi:
 
     def _post(self, arguments: Args) -> Answer:
         channel = self._channel(arguments)
-        message = self._workspace.post(channel, *_content(arguments))
+        thread_ts = arguments.get("thread_ts")
+        if thread_ts and self._workspace.message(channel, str(thread_ts)) is None:
+            raise Refused("thread_not_found")
+        message = self._workspace.post(channel, *_content(arguments), thread_ts=str(thread_ts) if thread_ts else None)
         return {"channel": channel, "ts": message.ts, "message": as_json(message)}
 
     def _update(self, arguments: Args) -> Answer:
@@ -144,7 +196,11 @@ class WebApi:
     def _history(self, arguments: Args) -> Answer:
         channel = self._channel(arguments)
         limit = int(arguments.get("limit", 100))
-        newest_first = [as_json(each) for each in reversed(self._workspace.messages) if each.channel == channel]
+        newest_first = [
+            as_json(each)
+            for each in reversed(self._workspace.messages)
+            if each.channel == channel and not each.thread_ts
+        ]
         return {"messages": newest_first[:limit], "has_more": len(newest_first) > limit}
 
     def _user(self, arguments: Args) -> Answer:
@@ -153,6 +209,46 @@ class WebApi:
             raise Refused("user_not_found")
         profile = {"real_name": user.real_name, "display_name": user.name}
         return {"user": {**asdict(user), "is_ultra_restricted": False, "profile": profile}}
+
+    def _delete(self, arguments: Args) -> Answer:
+        channel = self._channel(arguments)
+        message = self._workspace.message(channel, str(arguments.get("ts", "")))
+        if message is None:
+            raise Refused("message_not_found")
+        self._workspace.messages.remove(message)
+        self._workspace.version += 1
+        return {"channel": channel, "ts": message.ts}
+
+    def _replies(self, arguments: Args) -> Answer:
+        channel = self._channel(arguments)
+        message = self._workspace.message(channel, str(arguments.get("ts", "")))
+        if message is None:
+            raise Refused("thread_not_found")
+        return {"messages": [as_json(each) for each in (message, *self._workspace.replies(message))]}
+
+    def _group(self, arguments: Args) -> Answer:
+        group = self._workspace.groups.get(str(arguments.get("usergroup", "")))
+        if group is None:
+            raise Refused("no_such_subteam")
+        return {"users": list(group)}
+
+    def _open(self, arguments: Args) -> Answer:
+        view = _view(arguments, "modal")
+        trigger = str(arguments.get("trigger_id", ""))
+        user = self._workspace.use_trigger(trigger)
+        if user is None:
+            raise Refused(self._workspace.why_not(trigger))
+        modal = Modal(id=f"V{self._workspace.next_ts().replace('.', '')}", user=user, view=view)
+        self._workspace.modals[user] = modal
+        return {"view": {**view, "id": modal.id}}
+
+    def _publish(self, arguments: Args) -> Answer:
+        user = str(arguments.get("user_id", ""))
+        if user not in self._workspace.users:
+            raise Refused("user_not_found")
+        self._workspace.homes[user] = _view(arguments, "home")
+        self._workspace.version += 1
+        return {"view": dict(self._workspace.homes[user])}
 
     def _channel(self, arguments: Args) -> str:
         channel = self._workspace.channel(str(arguments.get("channel", "")))
@@ -173,6 +269,8 @@ def as_json(message: Message) -> dict[str, Any]:
         "text": message.text,
         "blocks": message.blocks,
     }
+    if message.thread_ts:
+        shown["thread_ts"] = message.thread_ts
     if message.edited_ts:
         shown["edited"] = {"user": BOT_USER, "ts": message.edited_ts}
     return shown
@@ -198,6 +296,18 @@ def _object(text: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refused("json_not_object")
     return value
+
+
+def _view(arguments: Args, kind: str) -> Mapping[str, Any]:
+    """The view of a call, within Slack's limits. Raises Refused."""
+    view = arguments.get("view")
+    if isinstance(view, str):
+        view = _object(view.encode())
+    if not isinstance(view, dict) or view.get("type") != kind:
+        raise Refused("invalid_arguments", [f"view must be a {kind}"])
+    if found := validation.view_problems(view):
+        raise Refused("invalid_arguments", found)
+    return view
 
 
 def _content(arguments: Args) -> tuple[str, Blocks]:

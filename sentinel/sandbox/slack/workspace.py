@@ -36,15 +36,21 @@ USERS = (
 )
 
 
+GROUPS = {"S0OPS": ("U0ANN", "U0BOB"), "S0EMPTY": ()}
+GROUP_NAMES = {"S0OPS": "ops-oncall", "S0EMPTY": "nobody"}
+TRIGGER_LIVES_MS = 3000
+
+
 @dataclass(slots=True, kw_only=True)
 class Message:
-    """A message as it now is, with what it was before each edit."""
+    """A message as it now is, with what it was before each edit. `thread_ts` names the one it stands below."""
 
     channel: str
     ts: str
     text: str
     blocks: Blocks
     by_webhook: bool = False
+    thread_ts: str | None = None
     edited_ts: str | None = None
     earlier: list[tuple[str, Blocks]] = field(default_factory=list)
 
@@ -60,6 +66,24 @@ class Whisper:
     blocks: Blocks
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modal:
+    """A form that stands open before one person."""
+
+    id: str
+    user: str
+    view: Mapping[str, Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class Trigger:
+    """What a click or a command gives the app: the right to open one modal within three seconds."""
+
+    user: str
+    at_ms: int
+    used: bool = False
+
+
 class Workspace:
     """One team. `version` grows with each change, so that a page knows when to look."""
 
@@ -68,6 +92,10 @@ class Workspace:
         self.channels = {f"C0{name.upper().replace('-', '')}": name for name in channels}
         self.messages: list[Message] = []
         self.whispers: list[Whisper] = []
+        self.groups = {group: list(members) for group, members in GROUPS.items()}
+        self.modals: dict[str, Modal] = {}  # by user: a new one takes the old one's place
+        self.homes: dict[str, Mapping[str, Any]] = {}
+        self._triggers: dict[str, Trigger] = {}
         self.version = 0
         self._clock = clock
         self._last_ts_us = 0
@@ -82,9 +110,12 @@ class Workspace:
         """The message of that channel and ts."""
         return next((each for each in self.messages if each.channel == channel and each.ts == ts), None)
 
-    def post(self, channel: str, text: str, blocks: Blocks, *, by_webhook: bool = False) -> Message:
-        """Add a message at the end of a channel."""
-        message = Message(channel=channel, ts=self.next_ts(), text=text, blocks=blocks, by_webhook=by_webhook)
+    def post(
+        self, channel: str, text: str, blocks: Blocks, *, by_webhook: bool = False, thread_ts: str | None = None
+    ) -> Message:
+        """Add a message at the end of a channel or of a thread."""
+        ts = self.next_ts()
+        message = Message(channel=channel, ts=ts, text=text, blocks=blocks, by_webhook=by_webhook, thread_ts=thread_ts)
         self.messages.append(message)
         return message
 
@@ -98,6 +129,33 @@ class Workspace:
         whisper = Whisper(channel=channel, user=user, ts=self.next_ts(), text=text, blocks=blocks)
         self.whispers.append(whisper)
         return whisper
+
+    def replies(self, message: Message) -> list[Message]:
+        """What stands below a message, oldest first."""
+        return [each for each in self.messages if each.channel == message.channel and each.thread_ts == message.ts]
+
+    def trigger(self, user: str) -> str:
+        """The right to show `user` one modal, soon."""
+        name = f"{self.next_ts()}.{len(self._triggers)}.trigger"
+        self._triggers[name] = Trigger(user=user, at_ms=self._clock.now_ms())
+        return name
+
+    def use_trigger(self, name: str) -> str | None:
+        """Take a trigger and answer whose it was; or None, and `why_not` says why."""
+        found = self._triggers.get(name)
+        if found is None or self.why_not(name):
+            return None
+        found.used = True
+        return found.user
+
+    def why_not(self, name: str) -> str:
+        """Slack's code for a trigger that opens nothing; empty for one that does."""
+        found = self._triggers.get(name)
+        if found is None:
+            return "invalid_trigger_id"
+        if found.used:
+            return "exchanged_trigger_id"
+        return "expired_trigger_id" if self._clock.now_ms() - found.at_ms > TRIGGER_LIVES_MS else ""
 
     def next_ts(self) -> str:
         """A `ts` later than every one before: Slack's id of a message is its time, made unique."""

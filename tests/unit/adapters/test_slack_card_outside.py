@@ -23,7 +23,7 @@ def shown(*alerts: Alert, changes: tuple[Change, ...] = ()) -> str:
 
 def test_it_is_shown_without_numbers_and_with_who_says_so() -> None:
     text = shown(outside())
-    assert "`HighErrorRate` of payments fires in alertmanager, since" in text
+    assert "`HighErrorRate` of payments fires in alertmanager: One in ten fails" in text
     assert "One in ten fails" in text
     assert "expected" not in text
 

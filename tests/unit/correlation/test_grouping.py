@@ -3,6 +3,7 @@ import itertools
 import pytest
 
 from sentinel.correlation.grouping import Link, components, decide, why_together
+from sentinel.correlation.topology import Edge, Source, topology_of
 from sentinel.incidents.nouns import Alert, IncidentState, Severity
 from tests.unit.correlation.make import NO_TOPOLOGY, SHOP, T0, alert, incident
 
@@ -54,6 +55,25 @@ class TestDecide:
         lasting = incident("inc-1", alert("payments", "cpu"))
         assert decide(alert("checkout"), [lasting], SHOP, T0 + 3_600_000, WINDOW).joins
 
+    def test_an_old_incident_takes_in_only_news_of_its_own_alerts(self):
+        lasting = incident("inc-1", alert("payments", "cpu"))
+        later = T0 + 4 * 3_600_000 + 1
+        assert decide(alert("payments", "cpu"), [lasting], SHOP, later, WINDOW).joins
+        found = decide(alert("checkout"), [lasting], SHOP, later, WINDOW)
+        assert not found.joins
+        assert found.reason.endswith("; inc-1 would have taken it, and is older than 14400 s")
+
+    def test_another_environment_is_another_incident(self):
+        prod = incident("inc-1", alert("payments", "cpu", labels={"env": "prod"}))
+        assert not decide(alert("payments", labels={"env": "test"}), [prod], SHOP, NOW, WINDOW).joins
+        assert decide(alert("payments"), [prod], SHOP, NOW, WINDOW).joins
+
+    def test_what_has_moved_together_is_the_weakest_link(self):
+        learned = topology_of({}, [Edge("mail", "payments", Source.MOVES_TOGETHER)])
+        found = decide(alert("mail"), [incident("inc-1", alert("payments"))], learned, NOW, WINDOW)
+        assert (found.incident_id, found.link) == ("inc-1", Link.COMPANION)
+        assert "mail and payments have moved together before" in found.reason
+
     def test_a_resolved_incident_takes_nothing_in(self):
         resolved = incident("inc-1", alert("payments"), state=IncidentState.RESOLVED)
         assert not decide(alert("payments"), [resolved], SHOP, NOW, WINDOW).joins
@@ -94,13 +114,27 @@ class TestComponents:
             {"search"},
         ]
 
-    def test_a_weak_one_within_two_calls_joins_the_strongest(self):
-        assert services(components([alert("payments", score=100), alert("web", score=8)], SHOP)) == [
-            {"payments", "web"}
-        ]
+    @pytest.mark.parametrize("service", ["web", "search"])
+    def test_a_weak_one_that_calls_connect_joins_the_strongest(self, service: str):
+        assert len(components([alert("payments", score=100), alert(service, score=8)], SHOP)) == 1
 
-    def test_a_weak_one_further_off_stays_apart(self):
-        assert len(components([alert("payments", score=100), alert("search", score=8)], SHOP)) == 2
+    def test_a_weak_one_of_another_system_stays_apart(self):
+        two = topology_of({"web": ("payments",), "batch": ("mail",)})
+        assert len(components([alert("payments", score=100), alert("mail", score=8)], two)) == 2
+
+    def test_a_weak_one_that_has_moved_together_with_the_strongest_joins_it(self):
+        two = topology_of({"web": ("payments",), "batch": ("mail",)}, [Edge("mail", "payments", Source.MOVES_TOGETHER)])
+        assert len(components([alert("payments", score=100), alert("mail", score=8)], two)) == 1
+        assert len(components([alert("payments", score=100), alert("mail", score=90)], two)) == 2
+
+    def test_a_call_that_is_measured_connects_its_two_ends(self):
+        slow_call = alert("front", score=90, labels={"peer.service": "mail"})
+        assert len(components([slow_call, alert("mail", score=90)], NO_TOPOLOGY)) == 1
+
+    def test_environments_and_tenants_are_never_one_incident(self):
+        prod, test = alert("web", labels={"env": "prod"}), alert("web", labels={"env": "test"})
+        assert len(components([prod, test], SHOP)) == 2
+        assert len(components([prod, alert("web", "cpu")], SHOP)) == 1
 
     def test_a_weak_one_the_topology_does_not_know_joins_the_strongest(self):
         assert len(components([alert("payments", score=100), alert("mail", score=8)], SHOP)) == 1

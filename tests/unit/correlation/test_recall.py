@@ -61,9 +61,16 @@ class TestOutcome:
             ("no plan, no credit", (), OutcomeKind.NO_PLAN, None, ()),
             (
                 "a plan that was never started earns none",
-                (tried(PlanState.REJECTED, started=False),),
+                (tried(PlanState.EXPIRED, started=False),),
                 OutcomeKind.NO_PLAN,
                 None,
+                (),
+            ),
+            (
+                "a plan that people rejected is named, and fixed nothing",
+                (tried(PlanState.REJECTED, started=False),),
+                OutcomeKind.REJECTED,
+                "scale-out",
                 (),
             ),
             (

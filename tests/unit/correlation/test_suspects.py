@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -78,14 +79,52 @@ def test_callers_of_each_other_are_both_ranked():
 def test_reasons_are_words_with_numbers():
     first, second = rank([alert("payments", "cpu", score=9.14), alert("checkout", score=9, started_s=5)], SHOP)
     assert first.reasons == (
-        "cpu of payments 9.1 spreads above normal, first at 22:13:20 UTC",
+        "cpu of payments rose 4.0x, 9.1 spreads above normal, first at 22:13:20 UTC",
         "checkout calls it",
         "nothing else turned unusual before it",
     )
     assert second.reasons == (
-        "latency of checkout 9.0 spreads above normal, first at 22:13:25 UTC",
-        "its latency and errors may come from payments, which it calls",
+        "latency of checkout rose 4.0x, 9.0 spreads above normal, first at 22:13:25 UTC",
+        "checkout is explained by payments, which it calls: cpu 9.1 spreads off, 5 s before",
     )
+
+
+def test_what_no_sufferer_depends_on_is_put_last_and_says_so():
+    # web suffers and reaches checkout and payments; mail is known, and nothing that suffers calls it.
+    topology = topology_of({"web": ("checkout",), "checkout": ("payments",), "batch": ("mail",)})
+    ranked = rank([alert("web", score=9), alert("mail", "cpu", score=20), alert("payments", score=9)], topology)
+    assert [suspect.service for suspect in ranked] == ["payments", "web", "mail"]
+    assert "nothing that suffers here depends on it" in ranked[2].reasons
+
+
+def test_who_calls_the_sufferer_is_no_stranger_to_it():
+    ranked = rank([alert("checkout", "cpu", score=60), alert("payments", score=9)], SHOP)
+    assert "nothing that suffers here depends on it" not in ranked[0].reasons
+
+
+def test_where_users_see_errors_a_slow_neighbour_is_a_side_matter():
+    alerts = [alert("web", "errors", score=60), alert("checkout", "errors", score=20), alert("search", score=60)]
+    assert order(*alerts)[0] == "checkout"
+
+
+def test_a_virtual_node_speaks_for_the_service_behind_it():
+    balancer = "shop-payme-1a2b.eu-west-1.elb.amazonaws.com"
+    topology = topology_of({"web": ("checkout", balancer), "checkout": ("payments",)})
+    first, *_ = rank([alert(balancer, score=60), alert("web", score=50)], topology)
+    assert first.service == "payments"
+    assert f"latency of payments, as {balancer} sees it" in first.reasons[0]
+
+
+def test_what_a_service_measures_of_its_own_calls_is_no_evidence_against_it():
+    outgoing = replace(alert("mail", score=1000), metric="http_client_duration")
+    assert order(outgoing, alert("payments", score=9), topology=NO_TOPOLOGY) == ["payments", "mail"]
+
+
+def test_a_series_on_its_way_back_speaks_less():
+    old = replace(alert("mail", score=60), change=2.0)
+    first, second = rank([old, alert("db", score=30)], NO_TOPOLOGY)
+    assert (first.service, second.service) == ("db", "mail")
+    assert "(only 2.0 spreads from where it was before)" in second.reasons[0]
 
 
 def test_the_list_is_short():

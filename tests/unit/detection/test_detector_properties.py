@@ -5,7 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel.detection.anomaly import Anomaly
@@ -48,6 +48,7 @@ def observe(detector: Detector, samples: list[Row], sizes: list[int]) -> tuple[l
     return sorted(changes, key=repr), accepted
 
 
+@settings(max_examples=40)
 @given(ROWS, st.lists(st.integers(0, 12), max_size=30))
 def test_results_do_not_depend_on_the_batches(drawn: list[tuple[int, int, float]], sizes: list[int]) -> None:
     samples = rows(drawn)
@@ -59,6 +60,7 @@ def test_results_do_not_depend_on_the_batches(drawn: list[tuple[int, int, float]
     assert whole.health(prints, now_ms) == parts.health(prints, now_ms)
 
 
+@settings(max_examples=40)
 @given(ROWS)
 def test_series_do_not_touch_each_other(drawn: list[tuple[int, int, float]]) -> None:
     samples = rows(drawn)
@@ -69,6 +71,7 @@ def test_series_do_not_touch_each_other(drawn: list[tuple[int, int, float]]) -> 
     assert together == sorted(apart, key=repr)
 
 
+@settings(max_examples=40)
 @given(ROWS, st.integers(0, 150))
 def test_a_restart_from_a_checkpoint_is_as_if_it_never_stopped(drawn: list[tuple[int, int, float]], cut: int) -> None:
     samples = rows(drawn)

@@ -13,7 +13,7 @@ from typing import Any
 
 from sentinel.incidents import facts as f
 from sentinel.incidents.audit import Record
-from sentinel.incidents.nouns import Incident
+from sentinel.incidents.nouns import Card, Incident, Seen
 from tests.unit.incidents.make import (
     ANN,
     BOB,
@@ -95,7 +95,44 @@ def refused() -> list[f.Fact]:
     ]
 
 
-HISTORIES: dict[str, Callable[[], list[f.Fact]]] = {"fixed": fixed, "undone": undone, "refused": refused}
+def narrowed() -> list[f.Fact]:
+    """A plan that was tied to its target, asked for twice, narrowed by a person and approved by another one."""
+    seen = Seen(
+        target=scale()[0].target,
+        account="123456789012",
+        region="us-east-1",
+        observed={"desired": 2, "running": 2, "status": "ACTIVE"},
+        notes=("tasks: 2 running, 2 wanted now; 4 wanted after (at most 50)",),
+    )
+    first = plan(targets=(seen,), policy="0123456789abcdef", track_record="scale-out worked 1 of 1 time here")
+    second = plan(*scale(3), attempt=2, targets=(seen,), policy=first.policy, requested_by=ANN.id)
+    word = verdict(
+        second, BOB, method="Slack button", shown="C1/1.0", request="5f" * 32, seal="ab" * 32, reason="three will do"
+    )
+    return [
+        opened(),
+        posted(),
+        f.PlanProposed(plan=first),
+        f.ApprovalRequested(plan_id=first.plan_id, asked="in Slack and by API"),
+        f.IncidentAcknowledged(by="Ann"),
+        f.ApprovalReminded(plan_id=first.plan_id, to=(CARLA.id,), escalated=True, reason="nobody decided yet"),
+        f.PlanCancelled(plan_id=first.plan_id, reason="narrowed by Ann: desired_count 4 → 3"),
+        f.PlanProposed(plan=second),
+        f.ApprovalRequested(plan_id=second.plan_id, asked="in Slack and by API"),
+        f.VerdictGiven(plan_id=second.plan_id, verdict=word),
+        f.PlanApproved(plan_id=second.plan_id, digest=second.digest, reason="approved by Bob"),
+        f.NotePosted(card=Card(channel="C1", ts="2.0"), upto_seq=11),
+        f.PlanExpired(plan_id=second.plan_id, reason="approved, but not started within 600 s"),
+        f.IncidentResolved(reason="resolved by Ann"),
+    ]
+
+
+HISTORIES: dict[str, Callable[[], list[f.Fact]]] = {
+    "fixed": fixed,
+    "undone": undone,
+    "refused": refused,
+    "narrowed": narrowed,
+}
 
 
 def summary_of(incident: Incident) -> dict[str, Any]:

@@ -10,13 +10,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sentinel.codec import entry_of, record_of
 from sentinel.errors import IllegalTransition
-from sentinel.ids import PlanId
+from sentinel.ids import IncidentId, PlanId
 from sentinel.incidents import facts as f
 from sentinel.incidents.audit import GENESIS, Record, verify
 from sentinel.incidents.history import apply, replay
 from sentinel.incidents.nouns import SENTINEL, Incident, IncidentState, PlanState, Principal
 from sentinel.incidents.transitions import PLAN, STEP
 from tests.unit.incidents.make import ANN, BOB, CARLA, ID, T0, alert, opened, plan, posted, restart, scale, verdict
+
+OTHER_ID = IncidentId("inc-20231114-0000beef-1")
 
 TEXTS = st.sampled_from(["", "because", "<!channel> & co", "ünïcode \u202e"])
 SERVICES = st.sampled_from(["checkout", "payments", "web"])
@@ -49,6 +51,9 @@ def a_fact(draw: st.DrawFn, kind: str, incident: Incident | None, apt: bool) -> 
         "alert_cleared": f.AlertCleared(fingerprint=seen.fingerprint, ended_at_ms=T0),
         "duplicate_folded": f.DuplicateFolded(alerts=(seen,), similarity=0.9, threshold=0.8, reason=reason),
         "card_posted": posted(),
+        "note_posted": f.NotePosted(card=posted(7).card, upto_seq=draw(st.integers(0, 30))),
+        "incident_acknowledged": f.IncidentAcknowledged(by=reason),
+        "approval_reminded": f.ApprovalReminded(**about, to=(reason,), escalated=draw(st.booleans()), reason=reason),
         "incident_escalated": f.IncidentEscalated(reason=reason),
         "incident_resolved": f.IncidentResolved(reason=reason),
         "plan_proposed": f.PlanProposed(plan=fresh),
@@ -57,17 +62,37 @@ def a_fact(draw: st.DrawFn, kind: str, incident: Incident | None, apt: bool) -> 
         "plan_approved": f.PlanApproved(**about, digest=digest, reason=reason),
         "plan_rejected": f.PlanRejected(**about, reason=reason),
         "plan_expired": f.PlanExpired(**about, reason=reason),
+        "told_apart": f.ToldApart(
+            other_id=OTHER_ID,
+            alerts=draw(st.sampled_from([(), (alert(),), (alert("payments"),)])),
+            suspects=(),
+            reason=reason,
+            against=(alert("mail"),),
+        ),
+        "told_same": f.ToldSame(
+            other_id=OTHER_ID,
+            alerts=draw(st.sampled_from([(), (alert("mail"),)])),
+            suspects=(),
+            occurrences=1,
+            similarity=0.4,
+            reason=reason,
+        ),
+        "incident_merged": f.IncidentMerged(into=OTHER_ID, reason=reason),
+        "silence_ended": f.SilenceEnded(reason=reason),
         "plan_cancelled": f.PlanCancelled(**about, reason=reason),
+        "plan_held": f.PlanHeld(**about, reason=reason),
         "execution_started": f.ExecutionStarted(**about, owner=reason),
         "execution_resumed": f.ExecutionResumed(**about, owner=reason),
         "step_started": f.StepStarted(**about, index=index, previous={"desired": 2, "status": "ACTIVE", "load": 0.5}),
+        "step_resent": f.StepResent(**about, index=index),
         "step_succeeded": f.StepSucceeded(**about, index=index, detail=reason),
         "step_failed": f.StepFailed(**about, index=index, detail=reason),
         "step_unknown": f.StepUnknown(**about, index=index, detail=reason),
         "verification_started": f.VerificationStarted(**about),
         "plan_succeeded": f.PlanSucceeded(**about, reason=reason),
         "rollback_started": f.RollbackStarted(**about, reason=reason, undo=draw(st.booleans())),
-        "undo_started": f.UndoStarted(**about, index=index),
+        "undo_started": f.UndoStarted(**about, index=index, previous={"desired": 4}),
+        "undo_resent": f.UndoResent(**about, index=index),
         "undo_succeeded": f.UndoSucceeded(**about, index=index, detail=reason),
         "undo_failed": f.UndoFailed(**about, index=index, detail=reason),
         "plan_rolled_back": f.PlanRolledBack(**about, reason=reason),

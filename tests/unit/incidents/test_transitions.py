@@ -12,6 +12,7 @@ from sentinel.incidents import facts as f
 from sentinel.incidents.history import apply
 from sentinel.incidents.nouns import (
     LIVE_PLAN_STATES,
+    Card,
     Incident,
     IncidentState,
     PlanRecord,
@@ -39,31 +40,41 @@ from tests.unit.incidents.make import (
 INCIDENT_WALK = """
 -: incident_opened -> open
 open: alert_raised -> open, alert_cleared -> open, duplicate_folded -> open, card_posted -> open
+open: note_posted -> open, incident_acknowledged -> open
 open: plan_proposed -> mitigating, incident_escalated -> escalated, incident_resolved -> resolved
+open: told_apart -> open, told_same -> open, silence_ended -> open, incident_merged -> resolved
 mitigating: alert_raised -> mitigating, alert_cleared -> mitigating, duplicate_folded -> mitigating
 mitigating: card_posted -> mitigating, approval_requested -> mitigating, verdict_given -> mitigating
+mitigating: note_posted -> mitigating, incident_acknowledged -> mitigating, approval_reminded -> mitigating
 mitigating: plan_approved -> mitigating, execution_started -> mitigating, execution_resumed -> mitigating
 mitigating: step_started -> mitigating, step_succeeded -> mitigating, step_failed -> mitigating
 mitigating: step_unknown -> mitigating, verification_started -> mitigating, rollback_started -> mitigating
+mitigating: plan_held -> mitigating, step_resent -> mitigating, undo_resent -> mitigating
 mitigating: undo_started -> mitigating, undo_succeeded -> mitigating, undo_failed -> mitigating
+mitigating: told_same -> mitigating, silence_ended -> mitigating
 mitigating: plan_succeeded -> open, plan_rejected -> escalated, plan_expired -> escalated
 mitigating: plan_cancelled -> escalated, plan_rolled_back -> escalated, plan_rollback_failed -> escalated
 escalated: alert_raised -> escalated, alert_cleared -> escalated, duplicate_folded -> escalated
+escalated: note_posted -> escalated, incident_acknowledged -> escalated
 escalated: card_posted -> escalated, plan_proposed -> mitigating, incident_resolved -> resolved
-resolved: alert_cleared -> resolved, card_posted -> resolved
+escalated: told_apart -> escalated, told_same -> escalated, silence_ended -> escalated, incident_merged -> resolved
+resolved: alert_cleared -> resolved, card_posted -> resolved, note_posted -> resolved
 """
 PLAN_WALK = """
 -: plan_proposed -> proposed
 proposed: approval_requested -> awaiting_approval, plan_expired -> expired, plan_cancelled -> cancelled
 awaiting_approval: verdict_given -> awaiting_approval, plan_approved -> approved, plan_rejected -> rejected
+awaiting_approval: approval_reminded -> awaiting_approval
 awaiting_approval: plan_expired -> expired, plan_cancelled -> cancelled
+approved: plan_held -> approved
 approved: execution_started -> executing, plan_expired -> expired, plan_cancelled -> cancelled
 executing: execution_resumed -> executing, step_started -> executing, step_succeeded -> executing
-executing: step_failed -> executing, step_unknown -> executing
+executing: step_resent -> executing, step_failed -> executing, step_unknown -> executing
 executing: verification_started -> verifying, rollback_started -> rolling_back
 verifying: execution_resumed -> verifying, plan_succeeded -> succeeded, rollback_started -> rolling_back
 rolling_back: execution_resumed -> rolling_back, step_succeeded -> rolling_back, step_failed -> rolling_back
 rolling_back: step_unknown -> rolling_back, undo_started -> rolling_back, undo_succeeded -> rolling_back
+rolling_back: undo_resent -> rolling_back
 rolling_back: undo_failed -> rolling_back, plan_rolled_back -> rolled_back, plan_rollback_failed -> rollback_failed
 succeeded
 rejected
@@ -74,10 +85,12 @@ rollback_failed
 """
 STEP_WALK = {
     "step_started": {"pending": "started"},
+    "step_resent": {"started": "started"},
     "step_succeeded": {"started": "succeeded"},
     "step_failed": {"started": "failed"},
     "step_unknown": {"started": "unknown"},
     "undo_started": {"succeeded": "undo_started", "failed": "undo_started"},
+    "undo_resent": {"undo_started": "undo_started"},
     "undo_succeeded": {"undo_started": "undone"},
     "undo_failed": {"undo_started": "undo_failed"},
 }
@@ -99,6 +112,7 @@ def table_of(table: Mapping[str | None, Mapping[type[f.Fact], str]]) -> dict[str
 INCIDENTS, PLANS = walk_of(INCIDENT_WALK), walk_of(PLAN_WALK)
 P = plan()
 PID = P.plan_id
+OTHER_ID = IncidentId("inc-20231114-0000beef-1")
 FACTS: dict[str, f.Fact] = {
     fact.kind: fact
     for fact in (
@@ -106,7 +120,16 @@ FACTS: dict[str, f.Fact] = {
         f.AlertRaised(alert=alert("payments"), suspects=(), reason="checkout calls payments"),
         f.AlertCleared(fingerprint=alert().fingerprint, ended_at_ms=T0),
         f.DuplicateFolded(alerts=(alert(),), similarity=0.9, threshold=0.8, reason="the same fault"),
+        f.ToldApart(other_id=OTHER_ID, alerts=(), suspects=(), reason="another fault", against=(alert("mail"),)),
+        f.ToldSame(
+            other_id=OTHER_ID, alerts=(alert("mail"),), suspects=(), occurrences=1, similarity=0.4, reason="one fault"
+        ),
+        f.IncidentMerged(into=OTHER_ID, reason="one fault"),
+        f.SilenceEnded(reason="its time is over"),
         posted(),
+        f.NotePosted(card=Card(channel="C1", ts="2.0"), upto_seq=3),
+        f.IncidentAcknowledged(by="Ann"),
+        f.ApprovalReminded(plan_id=PID, to=(), escalated=False, reason="still waiting"),
         f.IncidentEscalated(reason="no runbook"),
         f.IncidentResolved(reason="quiet"),
         f.PlanProposed(plan=P),
@@ -116,16 +139,19 @@ FACTS: dict[str, f.Fact] = {
         f.PlanRejected(plan_id=PID, reason="no"),
         f.PlanExpired(plan_id=PID, reason="nobody"),
         f.PlanCancelled(plan_id=PID, reason="withdrawn"),
+        f.PlanHeld(plan_id=PID, reason="the kill switch is on"),
         f.ExecutionStarted(plan_id=PID, owner="a"),
         f.ExecutionResumed(plan_id=PID, owner="b"),
         f.StepStarted(plan_id=PID, index=0, previous={"desired": 2}),
+        f.StepResent(plan_id=PID, index=0),
         f.StepSucceeded(plan_id=PID, index=0, detail="done"),
         f.StepFailed(plan_id=PID, index=0, detail="refused"),
         f.StepUnknown(plan_id=PID, index=0, detail="no answer"),
         f.VerificationStarted(plan_id=PID),
         f.PlanSucceeded(plan_id=PID, reason="gone"),
         f.RollbackStarted(plan_id=PID, reason="no help", undo=True),
-        f.UndoStarted(plan_id=PID, index=0),
+        f.UndoStarted(plan_id=PID, index=0, previous={"desired": 4}),
+        f.UndoResent(plan_id=PID, index=0),
         f.UndoSucceeded(plan_id=PID, index=0, detail="undone"),
         f.UndoFailed(plan_id=PID, index=0, detail="refused"),
         f.PlanRolledBack(plan_id=PID, reason="undone"),
@@ -135,11 +161,13 @@ FACTS: dict[str, f.Fact] = {
 # The state of step 0 under which the guard lets a fact of a plan's row through.
 _FITTING_STEP = {
     "step_started": StepState.PENDING,
+    "step_resent": StepState.STARTED,
     "step_succeeded": StepState.STARTED,
     "step_failed": StepState.STARTED,
     "step_unknown": StepState.STARTED,
     "verification_started": StepState.SUCCEEDED,
     "undo_started": StepState.SUCCEEDED,
+    "undo_resent": StepState.UNDO_STARTED,
     "undo_succeeded": StepState.UNDO_STARTED,
     "undo_failed": StepState.UNDO_STARTED,
 }
@@ -233,7 +261,7 @@ def test_a_plan_takes_the_facts_of_its_row_and_no_other(state: str, kind: str) -
 @pytest.mark.parametrize("state", StepState)
 @pytest.mark.parametrize("kind", STEP_WALK)
 def test_a_step_takes_the_facts_of_its_row_and_no_other(state: StepState, kind: str) -> None:
-    plan_state = "executing" if kind == "step_started" else "rolling_back"
+    plan_state = "executing" if kind in ("step_started", "step_resent") else "rolling_back"
     incident = with_plan(plan_state, kind)
     incident = replace(incident, plans=(replace(incident.plans[0], steps=(StepRecord(state=state),)),))
     if state in STEP_WALK[kind]:

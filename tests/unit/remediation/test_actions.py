@@ -1,6 +1,8 @@
 """A walk through the catalog: every action is whole, and its judgements are total over what can be observed."""
 
+import re
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import pytest
@@ -9,21 +11,45 @@ from sentinel.adapters.in_memory import InMemoryCloud
 from sentinel.errors import Invalid
 from sentinel.ids import PlanId, step_key
 from sentinel.incidents.nouns import Scalar, Step
-from sentinel.remediation.actions import CATALOG, Action, Idempotency, Settled, action_named, steps_of, target_of
-from tests.unit.incidents.make import CLUSTER, redeploy, restart, scale
+from sentinel.remediation.action import Action, Place, Replaces, Sets
+from sentinel.remediation.actions import CATALOG, Idempotency, Settled, action_named, steps_of, target_of
+from tests.unit.incidents.make import redeploy, restart, scale
 
 Values = Mapping[str, Scalar]
-EC2_STATES = ("pending", "running", "stopping", "stopped", "shutting-down", "terminated")
-ECS_STATES = ("ACTIVE", "DRAINING", "INACTIVE")
-# Every kind of observation there is, the empty one of a resource that tells nothing included.
-INSTANCES: list[Values] = [{"state": state, "launch_time_ms": 1} for state in EC2_STATES] + [{}]
-SERVICES: list[Values] = [
-    {"status": status, "desired": desired, "running": running, "pending": 0, "deployment_id": deployment}
-    for status in ECS_STATES
-    for desired in (0, 2, 4)
-    for running in (0, 2, 4)
-    for deployment in ("ecs-svc/1", "ecs-svc/2")
-] + [{}]
+HOME = Place(account="123456789012", region="us-east-1")
+LOOK = re.compile(r":(Describe|Get|List|get)")
+SERVICE: Values = {
+    "status": "ACTIVE",
+    "desired": 2,
+    "running": 2,
+    "pending": 0,
+    "deployment_id": "ecs-svc/1",
+    "task_definition": "checkout:44",
+}
+GROUP: Values = {
+    "status": "active",
+    "desired": 2,
+    "running": 2,
+    "least": 1,
+    "most": 9,
+    "refresh_id": "r1",
+    "refresh_status": "Successful",
+}
+DEPLOYMENT: Values = {"status": "active", "desired": 2, "running": 2, "updated": 2, "restarted_by": ""}
+# By the first word of an action: how its resource looks before anything is done. What a test needs of a world.
+BEFORE: Mapping[str, Values] = {
+    "ec2.start_instance": {"state": "stopped", "launch_time_ms": 1},
+    "ec2": {"state": "running", "launch_time_ms": 1},
+    "ecs.stop_task": {"status": "RUNNING"},
+    "ecs": SERVICE,
+    "autoscaling": GROUP,
+    "rds": {"status": "available"},
+    "lambda": {"status": "Active", "concurrency": 10},
+    "ssm": {"document": "Active", "execution_id": "e1", "execution_status": "Success"},
+    "kubernetes.delete_pod": {"status": "Running", "uid": "u1"},
+    "kubernetes": DEPLOYMENT,
+}
+STRANGE = ("terminated", "shutting-down", "DRAINING", "INACTIVE", "deleting", "terminating", "gone")
 PRIMITIVE = [action for action in CATALOG.values() if not action.expands_to]
 KEY = step_key(PlanId("inc-20231114-1a2b3c4d-1.p1"), 0)
 
@@ -33,21 +59,50 @@ def step_of(action: Action) -> Step:
 
 
 def observations(action: Action) -> list[Values]:
-    return SERVICES if action.name.startswith("ecs.") else INSTANCES
+    """Every kind of observation there is: each value that matters, as it was, as it is wanted, and as neither."""
+    before = before_of(action)
+    choices: dict[str, list[Scalar]] = {name: [value] for name, value in before.items()}
+    choices[action.status] = [
+        *action.starts_from,
+        *STRANGE,
+        *getattr(action, "through", ()),
+        *getattr(action, "proof", ()),
+    ]
+    if isinstance(action, Sets):
+        wanted = action.example[action.param]
+        other: Scalar = wanted + 3 if isinstance(wanted, int) else f"{wanted}7"
+        for name in filter(None, (action.value, action.follows)):
+            choices[name] = [before[name], wanted, other]
+    if isinstance(action, Replaces):
+        choices[action.mark] = [before[action.mark], "fresh"]
+        for name, reached in action.complete.items():
+            choices[name] = [before[name], *((0, 4) if isinstance(reached, str) else ("Failed", *reached))]
+    found = [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
+    return [*found, {}]
+
+
+def before_of(action: Action) -> Values:
+    return BEFORE.get(action.name) or BEFORE[action.name.partition(".")[0]]
 
 
 @pytest.mark.parametrize("action", CATALOG.values(), ids=CATALOG)
 def test_an_action_is_whole(action: Action) -> None:
     action.check(action.example)
-    assert set(action.example) == set(action.params)
+    assert set(action.example) == {name for name, param in action.params.items() if param.required}
+    assert action.target_of(action.example)
+    assert action.arn_of(action.example, HOME).startswith(("arn:aws:", "kubernetes:"))
+    assert action.blast_radius
+    assert not action.blast_radius.endswith(".")
+    assert action.starts_from or action.expands_to or action.status == "document"
     assert action.summary
     assert not action.summary.endswith(".")
     assert all(param.meaning for param in action.params.values())
     service = action.name.partition(".")[0]
     assert action.permissions
-    assert all(permission.startswith(f"{service}:") for permission in action.permissions)
-    assert any("Describe" in permission for permission in action.permissions), "it is looked at before it is changed"
-    assert any("Describe" not in permission for permission in action.permissions)
+    assert all(permission.startswith((f"{service}:", "iam:PassRole")) for permission in action.permissions)
+    looks = [permission for permission in action.permissions if LOOK.search(permission)]
+    assert looks, "it is looked at before it is changed"
+    assert len(looks) < len(action.permissions)
 
 
 @pytest.mark.parametrize("action", CATALOG.values(), ids=CATALOG)
@@ -57,7 +112,8 @@ def test_an_action_becomes_primitive_steps_with_targets(action: Action) -> None:
     for step in steps:
         assert not CATALOG[step.action].expands_to
         assert set(CATALOG[step.action].permissions) <= set(action.permissions)
-        assert step.target in (action.example.get("instance_id"), f"{CLUSTER}/checkout")
+        assert step.target == action.target_of(action.example)
+        assert CATALOG[step.action].arn == action.arn
 
 
 @pytest.mark.parametrize("action", CATALOG.values(), ids=CATALOG)
@@ -78,8 +134,10 @@ def test_the_judgements_are_total(action: Action) -> None:
 
 @pytest.mark.parametrize("action", CATALOG.values(), ids=CATALOG)
 def test_nothing_starts_on_what_tells_nothing_or_is_going_away(action: Action) -> None:
-    for now in ({}, {"state": "terminated"}, {"state": "shutting-down"}, {"status": "DRAINING"}):
-        assert action.may_start(now)
+    assert action.may_start({})
+    if action.starts_from:
+        for strange in STRANGE:
+            assert action.may_start({**before_of(action), action.status: strange})
 
 
 @pytest.mark.parametrize("action", PRIMITIVE, ids=lambda action: action.name)
@@ -103,18 +161,15 @@ def test_an_effect_that_is_seen_is_found_done_where_it_can_be_known(action: Acti
                 assert action.settle(step, before, now) is Settled.DONE
 
 
-def world() -> InMemoryCloud:
+def world(action: Action) -> InMemoryCloud:
     cloud = InMemoryCloud()
-    cloud.add_service(CLUSTER, "checkout", 2)
-    cloud.add_instance("i-0abc123")
+    cloud.others[step_of(action).target] = dict(before_of(action))
     return cloud
 
 
 @pytest.mark.parametrize("action", PRIMITIVE, ids=lambda action: action.name)
 def test_an_inverse_brings_back_what_was(action: Action) -> None:
-    cloud, step = world(), step_of(action)
-    if action.name == "ec2.start_instance":
-        cloud.instances["i-0abc123"]["state"] = "stopped"
+    cloud, step = world(action), step_of(action)
     before = cloud.observe(step).values
     assert action.may_start(before) == ""
     cloud.send(step, KEY)
@@ -127,7 +182,7 @@ def test_an_inverse_brings_back_what_was(action: Action) -> None:
     assert action.still_ours(step, changed)
     assert CATALOG[inverse.action].may_start(changed) == ""
     cloud.send(inverse, KEY)
-    compared = ("desired", "running", "state")
+    compared = ("desired", "running", "state", "task_definition", "concurrency")
     now = cloud.observe(step).values
     assert {name: now.get(name) for name in compared} == {name: before.get(name) for name in compared}
     assert CATALOG[inverse.action].holds(inverse, now)
@@ -210,7 +265,7 @@ def test_a_parameter_out_of_its_form_is_refused_by_name(changes: dict[str, Any],
 
 
 def test_an_action_nobody_knows_is_refused_with_those_there_are() -> None:
-    with pytest.raises(Invalid, match=r"one of ec2\.reboot_instance, .*ecs\.scale_service"):
+    with pytest.raises(Invalid, match=r"one of autoscaling\.set.*ec2\.reboot_instance, .*ecs\.scale_service"):
         action_named("rm")
 
 

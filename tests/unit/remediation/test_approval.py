@@ -5,12 +5,19 @@ from dataclasses import replace
 import pytest
 
 from sentinel.incidents.nouns import PlanRecord, PlanState, Principal, Verdict
-from sentinel.remediation.approval import ApprovalPolicy, Standing, already, judge, refusal
+from sentinel.remediation.approval import Standing, already, judge, refusal
+from sentinel.remediation.approval_policy import ApprovalPolicy, Demand
 from tests.unit.incidents.make import ANN, BOB, CARLA, T0, plan, verdict
 
 ONE, TWO = plan(), plan(approvals_required=2)
 END = ONE.expires_at_ms
 ANYONE = ApprovalPolicy()
+
+
+def named(approvers: frozenset[str]) -> ApprovalPolicy:
+    return ApprovalPolicy(default=Demand(approvers=approvers))
+
+
 OPS = Principal(id="api:ops", name="ops", via="api")
 FALSE_ANN = Principal(id="slack:T1/U666", name="Ann", via="slack")
 
@@ -109,7 +116,7 @@ REFUSED = {
         record(),
         ONE.digest,
         ANN,
-        ApprovalPolicy(approvers=frozenset({BOB.id})),
+        named(frozenset({BOB.id})),
         T0,
         "Ann (slack:T1/U1) is not among approval.approvers",
     ),
@@ -117,7 +124,7 @@ REFUSED = {
         record(),
         ONE.digest,
         FALSE_ANN,
-        ApprovalPolicy(approvers=frozenset({"Ann", ANN.id})),
+        named(frozenset({"Ann", ANN.id})),
         T0,
         "Ann (slack:T1/U666) is not among approval.approvers",
     ),
@@ -140,8 +147,8 @@ def test_whose_word_does_not_count(case: str) -> None:
 
 COUNTS = {
     "anybody who is verified, where nobody is named": (record(), ONE, ANN, ANYONE, T0),
-    "one who is named by id": (record(), ONE, ANN, ApprovalPolicy(approvers=frozenset({ANN.id})), T0),
-    "an API key that is named by its name": (record(), ONE, OPS, ApprovalPolicy(approvers=frozenset({"ops"})), T0),
+    "one who is named by id": (record(), ONE, ANN, named(frozenset({ANN.id})), T0),
+    "an API key that is named by its name": (record(), ONE, OPS, named(frozenset({"ops"})), T0),
     "a second principal": (record(TWO, PlanState.AWAITING_APPROVAL, verdict(TWO)), TWO, BOB, ANYONE, T0),
     "a word in the last moment": (record(), ONE, ANN, ANYONE, END - 1),
 }

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentinel.incidents import facts as f
-from sentinel.incidents.nouns import Alert, Direction, Incident, Plan, Severity, Similar, Step, Suspect
+from sentinel.incidents.nouns import Alert, Direction, Incident, Plan, Seen, Severity, Similar, Step, Suspect
 from sentinel.remediation.planner import PlanPolicy, digest_of, propose
 from sentinel.remediation.runbooks import Runbook, Use
 from sentinel.remediation.safety import Limits
@@ -210,6 +210,10 @@ _OTHERS: dict[str, Any] = {
     "approvals_required": 2,
     "created_at_ms": T0 + 1,
     "expires_at_ms": T0 + 900_001,
+    "targets": (Seen(target="x", observed={"desired": 2}),),
+    "policy": "0123456789abcdef",
+    "requested_by": "slack:T1/U1",
+    "track_record": "worked 7 of 8 times",
 }
 
 

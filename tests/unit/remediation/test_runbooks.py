@@ -31,7 +31,7 @@ def test_what_a_label_holds_is_not_filled_in_again() -> None:
 @pytest.mark.parametrize(
     ("runbook", "field", "said"),
     [
-        (book("ecs.delete_cluster"), "runbooks.mend.steps.0.action", "one of ec2.reboot_instance"),
+        (book("ecs.delete_cluster"), "runbooks.mend.steps.0.action", "one of autoscaling.set_desired_capacity"),
         (book(**FULL, color="red"), "runbooks.mend.steps.0.params.color", "one of cluster, service, desired_count"),
         (book(cluster=CLUSTER, service="x"), "runbooks.mend.steps.0.params.desired_count", "the number of tasks"),
         (book(**{**FULL, "desired_count": 0}), "runbooks.mend.steps.0.params.desired_count", "from 1 to 1000"),

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentinel.telemetry.batch import unpack
+from sentinel.telemetry.batch import unpack_all
 from sentinel.telemetry.decoded import Decoded, SeriesKey
 from sentinel.telemetry.interning import Interner
 from sentinel.telemetry.series import identify, partition_of
@@ -51,7 +51,7 @@ def test_a_series_is_described_once_until_forgotten() -> None:
     first, second = (interner.split(decoded((key("web"), at_ms, 1.0))).batches[0] for at_ms in (1, 2))
     assert first.new_series == {web.id: web}
     assert second.new_series == {}
-    assert unpack(first.pack()).new_series == {web.id: web}
+    assert unpack_all(first.pack())[0].new_series == {web.id: web}
     interner.forget(1)
     assert interner.split(decoded((key("web"), 3, 1.0))).batches[0].new_series == {}
     interner.forget(0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sentinel.errors import Invalid, UnsupportedFormat
 from sentinel.telemetry.decoded import KEPT_REJECTIONS, MAX_LABELS, Decoded, refuse_after
-from sentinel.telemetry.json_samples import decode_json
+from sentinel.telemetry.json_samples import JsonDecoder, decode_json
 
 ARRAY = "application/json"
 LINES = "application/x-ndjson"
@@ -36,7 +36,7 @@ def test_both_forms_read_alike(content_type: str) -> None:
         else f"{json.dumps(sample())}\n\n{json.dumps(sample(value=2))}\n"
     )
     decoded = decode_json(body.encode(), content_type)
-    assert decoded.keys == (("cpu", (("service", "web"),)),)
+    assert decoded.present == (("cpu", (("service", "web"),)),)
     assert decoded.values.tolist() == [1.5, 2.0]
     assert decoded.index.tolist() == [0, 0]
     assert decoded.timestamps_ms.tolist() == [NOW_MS, NOW_MS]
@@ -103,7 +103,7 @@ def test_labels_may_be_left_out_and_empty_ones_count_as_none() -> None:
     bare = sample()
     del bare["labels"]
     decoded = decode(bare, sample(labels={}), sample(labels={"a": ""}), sample(labels={"b": "1", "a": "2"}))
-    assert decoded.keys == (("cpu", ()), ("cpu", (("a", "2"), ("b", "1"))))
+    assert decoded.present == (("cpu", ()), ("cpu", (("a", "2"), ("b", "1"))))
     assert decoded.index.tolist() == [0, 0, 0, 1]
 
 
@@ -208,3 +208,32 @@ def test_bytes_give_samples_or_a_named_error(body: bytes) -> None:
         with contextlib.suppress(Invalid):
             decoded = decode_json(body, content_type)
             assert len(decoded.index) == len(decoded.values) == len(decoded.timestamps_ms)
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.sampled_from(
+                [
+                    '{"metric":"m","timestamp":1700000000,"value":1,"labels":{"a":"1"}}',
+                    '{"metric":"m","timestamp":1700000001,"value":2,"labels":{ "a" : "1" }}',
+                    '{"metric":"m","timestamp":1700000002,"value":3,"labels":{"a":1}}',
+                    '{"metric":"n","timestamp":1700000003,"value":4}',
+                    '{"metric":"","timestamp":1700000004,"value":5}',
+                    '{"metric":"n","timestamp":1,"value":6}',
+                ]
+            ),
+            max_size=6,
+        ),
+        max_size=5,
+    ),
+    st.sampled_from([1, 100]),
+)
+def test_what_is_remembered_changes_only_the_speed(bodies: list[list[str]], most: int) -> None:
+    remembering = JsonDecoder(most)
+    for rows in bodies * 2:
+        body = "\n".join(rows).encode()
+        again, fresh = remembering.decode(body, LINES), decode_json(body, LINES)
+        assert [again.keys[each] for each in again.index] == [fresh.keys[each] for each in fresh.index]
+        assert again.values.tolist() == fresh.values.tolist()
+        assert (again.rejected, again.rejected_count) == (fresh.rejected, fresh.rejected_count)

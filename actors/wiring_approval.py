@@ -1,0 +1,138 @@
+"""The part of the composition root that is about asking people: Slack, the policy, the key, the look before."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from actors.api import Journal
+from actors.approval import ApprovalActor
+from actors.cards import Cards
+from actors.proposing import Proposing
+from sentinel.adapters.aws import AwsCloud, StaticCredentials
+from sentinel.adapters.clouds import Clouds
+from sentinel.adapters.key_file import key_in
+from sentinel.adapters.preflight import CloudPreflight, Ec2DryRun
+from sentinel.adapters.slack import SlackMessenger
+from sentinel.adapters.slack_card import card
+from sentinel.adapters.slack_directory import SlackDirectory
+from sentinel.adapters.slack_signature import verify
+from sentinel.adapters.slack_thread import narrate
+from sentinel.adapters.slack_views import SlackViews
+from sentinel.clock import Clock
+from sentinel.ports import Cloud, Preflight
+from sentinel.remediation.planner import PlanPolicy
+from sentinel.remediation.safety import Limits
+from sentinel.settings import Settings
+
+_KEY_FILE = "slack-value.key"
+
+
+def approval_actor(
+    actor: ApprovalActor,
+    settings: Settings,
+    *,
+    journal: Journal,
+    cloud: Cloud,
+    credentials: StaticCredentials | None,
+    limits: Limits,
+    clock: Clock,
+) -> None:
+    """Build `actor` from the settings, in its own process."""
+    messenger, policy, key = slack_messenger(settings), settings.approval.policy, value_key(settings)
+    public_url = settings.api.public_url
+    cards = None
+    if messenger:
+        cards = Cards(
+            journal,
+            messenger,
+            lambda incident: card(incident, public_url=public_url, key=key, policy=policy),
+            clock,
+            narrate,
+        )
+    proposing = Proposing(
+        journal=journal,
+        runbooks=[entry.runbook for entry in settings.runbooks],
+        limits=limits,
+        plan_policy=PlanPolicy(
+            approvals_required=settings.approval.required,
+            expires_after_ms=round(settings.approval.expires_after_s * 1000),
+            dry_run=settings.executor.dry_run,
+        ),
+        policy=policy,
+        preflight=preflight(settings, cloud, credentials),
+        directory=slack_directory(settings, clock),
+        key=key,
+        clock=clock,
+    )
+    ApprovalActor.__init__(actor, journal=journal, cards=cards, proposing=proposing, key=key, clock=clock)
+
+
+def slack_views() -> SlackViews:
+    """What the Slack door shows besides cards."""
+    return SlackViews()
+
+
+def value_key(settings: Settings) -> bytes:
+    """The key that protects buttons and seals verdicts: the one of the settings, or one kept beside the store.
+
+    A store on a server has no beside: the key then lies with the checkpoints of the node, and where approval moves to
+    another node, cards are drawn anew.
+    """
+    given = settings.slack.value_key
+    if given:
+        return given.get_secret_value().encode()
+    url = make_url(settings.store.url)
+    if url.get_backend_name() == "sqlite" and url.database:
+        return key_in(Path(url.database).absolute().parent / _KEY_FILE)
+    return key_in(Path(settings.detection.checkpoint_path).absolute() / _KEY_FILE)
+
+
+def preflight(settings: Settings, cloud: Cloud, credentials: StaticCredentials | None) -> Preflight | None:
+    """The look at targets before people are asked, or None where no AWS is connected."""
+    aws = cloud.aws if isinstance(cloud, Clouds) else cloud
+    if not isinstance(aws, AwsCloud):
+        return None
+    executor = settings.executor
+    return CloudPreflight(
+        cloud,
+        region=executor.aws_region,
+        whoami=aws.whoami,
+        accounts=frozenset(each.account for each in executor.aws_accounts),
+        max_desired=executor.max_desired_count,
+        hourly_cost=settings.approval.hourly_cost,
+        rehearsal=Ec2DryRun(executor.aws_region, executor.aws_endpoint_url, credentials),
+    )
+
+
+def slack_messenger(settings: Settings) -> SlackMessenger | None:
+    """Slack, or None where it is not set up."""
+    slack = settings.slack
+    if not slack.active:
+        return None
+    return SlackMessenger(
+        channel=slack.channel,
+        token=slack.bot_token.get_secret_value() if slack.bot_token else "",
+        webhook_url=slack.webhook_url.get_secret_value() if slack.webhook_url else "",
+        api_url=slack.api_url,
+    )
+
+
+def slack_directory(settings: Settings, clock: Clock) -> SlackDirectory | None:
+    """Slack's user groups, or None without a bot token: then no group lets anybody in."""
+    slack = settings.slack
+    if not slack.active or not slack.bot_token:
+        return None
+    token = slack.bot_token.get_secret_value()
+    return SlackDirectory(token=token, api_url=slack.api_url, clock=clock, team_id=slack.team_id)
+
+
+def slack_verifier(settings: Settings) -> Callable[[Mapping[str, str], bytes, int], None]:
+    """Checks that a request comes from Slack: headers in lower case, raw body, now. Raises Unauthenticated."""
+    given = (settings.slack.signing_secret, settings.slack.previous_signing_secret)
+    secrets = tuple(each.get_secret_value() for each in given if each)
+
+    def check(headers: Mapping[str, str], body: bytes, now_ms: int) -> None:
+        verify(headers, body, secrets, now_ms)
+
+    return check

@@ -1,0 +1,148 @@
+"""What people see of Slack besides the card: modals, the app's own page, answers to the slash command. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sentinel.adapters.slack_blocks import Block, context, plain_text, section
+from sentinel.adapters.slack_plan import APPROVE, NARROW, REJECT, narrowable, shown_whole, step_texts
+from sentinel.adapters.slack_text import clean, code, escape, lines, when
+from sentinel.incidents.nouns import Incident, IncidentState, PlanRecord, PlanState
+
+_MOST_LISTED = 15
+_STATES = {IncidentState.OPEN: 0, IncidentState.MITIGATING: 1, IncidentState.ESCALATED: 2, IncidentState.RESOLVED: 3}
+HELP = (
+    "*/sentinel status* what goes on\n*/sentinel incidents* those that are not over\n"
+    "*/sentinel show INCIDENT* one of them\n*/sentinel approve PLAN* read a plan, and say yes"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlackViews:
+    """Each answers with what Slack's API takes as `view`, or with blocks."""
+
+    help: str = HELP
+
+    def reject_modal(self, plan_id: str, metadata: str) -> Block:
+        """Asks why a plan is rejected; the reason may be left out."""
+        reason: Block = {
+            "type": "plain_text_input",
+            "action_id": "reason",
+            "multiline": True,
+            "max_length": 1000,
+            "focus_on_load": True,
+        }
+        field: Block = {
+            "type": "input",
+            "block_id": "reason",
+            "optional": True,
+            "label": plain_text("Why not? The planner's readers will see it.", 150),
+            "element": reason,
+        }
+        blocks = [section(f"Nothing of {code(plan_id, 120)} will run."), field]
+        return _modal(REJECT, "Reject the plan", "Reject", blocks, metadata)
+
+    def narrowing(self, record: PlanRecord) -> tuple[int, str, int, int] | None:
+        """What the Edit button is about: step, parameter, lowest and highest value."""
+        return next(iter(narrowable(record.plan)), None)
+
+    def whole(self, record: PlanRecord) -> bool:
+        """Whether the plan can be shown whole, without which nobody approves it here."""
+        return shown_whole(record)
+
+    def narrow_modal(self, record: PlanRecord, metadata: str, index: int, name: str, low: int, high: int) -> Block:
+        """Asks for a smaller step than the plan takes."""
+        planned = record.plan.steps[index].params[name]
+        number: Block = {
+            "type": "number_input",
+            "action_id": "value",
+            "is_decimal_allowed": False,
+            "min_value": str(low),
+            "max_value": str(high),
+            "initial_value": str(high if isinstance(planned, int) and planned > high else low),
+            "focus_on_load": True,
+        }
+        field: Block = {
+            "type": "input",
+            "block_id": "value",
+            "label": plain_text(f"{name} of step {index + 1}: {low} to {high}", 150),
+            "element": number,
+        }
+        said = f"The plan says {code(str(planned), 40)}. A narrower plan takes its place and waits for approval anew."
+        return _modal(NARROW, "Narrow the plan", "Propose it", [section(said), field], metadata)
+
+    def plan_modal(self, incident: Incident, record: PlanRecord, metadata: str) -> Block:
+        """A plan to read and approve."""
+        plan = record.plan
+        digest = f"digest {code(plan.digest[:12], 20)}"
+        blocks = [
+            section(f"*{escape(incident.title, 300)}*\n{escape(plan.reason, 400)}"),
+            *map(section, step_texts(record)),
+            context(f"{escape(plan.plan_id, 120)} · {digest} · expires {when(plan.expires_at_ms)}"),
+        ]
+        return _modal(APPROVE, "Approve this plan?", "Approve", blocks, metadata)
+
+    def home(self, incidents: Sequence[Incident]) -> Block:
+        """The app's own page: what is not over."""
+        return {"type": "home", "blocks": self.listing(incidents)}
+
+    def listing(self, incidents: Sequence[Incident]) -> list[Block]:
+        """Incidents that are not over, those that wait for people first."""
+        unresolved = [each for each in incidents if each.state is not IncidentState.RESOLVED]
+        unresolved.sort(key=lambda each: (not _waits(each), _STATES[each.state], -each.opened_at_ms))
+        head: Block = {
+            "type": "header",
+            "text": plain_text(f"{len(unresolved)} open incident{'' if len(unresolved) == 1 else 's'}", 150),
+        }
+        if not unresolved:
+            return [head, section("Nothing is unusual as far as Sentinel knows.")]
+        entries = [self._entry(each) for each in unresolved]
+        return [head, section(lines("Now", entries, most=_MOST_LISTED, limit=2900))]
+
+    def summary(self, incident: Incident) -> list[Block]:
+        """One incident in short, without buttons: those are on its card."""
+        text = f"*{escape(incident.title, 200)}*\n{self._entry(incident)}"
+        if incident.state_reason:
+            text += f"\n{escape(incident.state_reason, 400)}"
+        blocks = [section(text)]
+        if incident.plans:
+            record = incident.plans[-1]
+            said = f"Plan {code(record.plan.plan_id, 120)}, digest {code(record.plan.digest[:12], 20)}: {record.state}"
+            blocks += [section(said), *map(section, step_texts(record))]
+        return blocks
+
+    def status(self, incidents: Sequence[Incident]) -> list[Block]:
+        """What goes on, in a few lines."""
+        count = {state: sum(each.state is state for each in incidents) for state in IncidentState}
+        waiting = [each for each in incidents if _waits(each)]
+        plans = "1 plan waits" if len(waiting) == 1 else f"{len(waiting)} plans wait"
+        text = (
+            f"*{plans} for approval*\n{count[IncidentState.OPEN]} open, "
+            f"{count[IncidentState.MITIGATING]} being mended, {count[IncidentState.ESCALATED]} need people"
+        )
+        if waiting:
+            text += "\n" + "\n".join(self._entry(each) for each in waiting[:5])
+        return [section(text)]
+
+    def _entry(self, incident: Incident) -> str:
+        record = incident.live_plan
+        services = escape(", ".join(map(clean, incident.services)), 120)
+        what = f"*{escape(incident.title, 120)}* ({services})"
+        if record is None:
+            return f"• {what} {incident.state} · {code(incident.id, 60)}"
+        return f"• {what} plan {record.state.replace('_', ' ')} · {code(record.plan.plan_id, 120)}"
+
+
+def _waits(incident: Incident) -> bool:
+    return incident.live_plan is not None and incident.live_plan.state is PlanState.AWAITING_APPROVAL
+
+
+def _modal(callback_id: str, title: str, submit: str, blocks: list[Block], metadata: str) -> Block:
+    return {
+        "type": "modal",
+        "callback_id": callback_id,
+        "title": plain_text(title, 24),
+        "submit": plain_text(submit, 24),
+        "close": plain_text("Not yet", 24),
+        "private_metadata": metadata,
+        "blocks": blocks,
+    }
