@@ -1,13 +1,14 @@
-"""Typed wrappers round actor handles: the only place with `.remote(`. Deadlines and back-pressure live here."""
+"""Typed wrappers round actor handles: one a stage. What a call may answer is in `handle.py`."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import ray
-from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorError, RayError, RayTaskError
 
 from actors.detection import Scored
+from actors.handle import DEADLINE_S, Handle
+from actors.handle import create as create  # noqa: PLC0414 offered here
 from actors.journal import Followed
 from actors.shelves import Share
 from sentinel.correlation.silences import Silence
@@ -15,7 +16,6 @@ from sentinel.correlation.topology import Edge, Seen
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.curves import Explained
-from sentinel.errors import Overloaded, SentinelError, Unavailable
 from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents.audit import Break
 from sentinel.incidents.facts import Entry, Fact
@@ -30,7 +30,6 @@ JOURNAL = "sentinel-journal"
 CORRELATION = "sentinel-correlation"
 APPROVAL = "sentinel-approval"
 EXECUTION = "sentinel-execution"
-_DEADLINE_S = 20.0
 
 
 def detection_name(index: int) -> str:
@@ -38,63 +37,7 @@ def detection_name(index: int) -> str:
     return f"sentinel-detection-{index}"
 
 
-class _Handle:
-    """One named actor, found when first needed and again after it was lost."""
-
-    def __init__(self, name: str, namespace: str) -> None:
-        self._name = name
-        self._namespace = namespace
-        self._actor: Any = None
-
-    async def call(self, method: str, *args: object, deadline_s: float = _DEADLINE_S) -> Any:
-        """Call `method` once and await its answer.
-
-        Raises what the method raised if that is a SentinelError; Overloaded when its queue is full (it was not
-        called); Unavailable when the actor is away or late (it may have been called: read before repeating).
-        """
-        try:
-            if self._actor is None:
-                self._actor = ray.get_actor(self._name, self._namespace)
-            # One attempt, whatever the actor's options say: a repeated call could repeat an effect.
-            reference = getattr(self._actor, method).remote(*args)
-            return await asyncio.wait_for(reference, deadline_s)
-        except RayTaskError as error:
-            if isinstance(error.cause, SentinelError):
-                raise error.cause from None
-            raise
-        except PendingCallsLimitExceeded:
-            raise Overloaded(f"{self._name} has too many calls waiting") from None
-        except (TimeoutError, GetTimeoutError):
-            raise Unavailable(f"{self._name}.{method} did not answer within {deadline_s:.0f} s") from None
-        except ValueError:
-            raise Unavailable(f"{self._name} is not running") from None
-        except RayActorError:
-            self._actor = None
-            raise Unavailable(f"{self._name} is restarting") from None
-        except RayError as error:
-            self._actor = None
-            raise Unavailable(f"{self._name} cannot be reached: {type(error).__name__}") from None
-
-    async def ping(self) -> str:
-        """Whether the actor's loop turns."""
-        return str(await self.call("ping", deadline_s=5.0))
-
-    async def end(self) -> bool:
-        """End the actor's process, hung or not; Ray starts it anew. False where there was none."""
-
-        def kill() -> bool:
-            try:
-                ray.kill(ray.get_actor(self._name, self._namespace), no_restart=False)
-            except ValueError:
-                return False
-            except RayError as error:
-                raise Unavailable(f"{self._name} cannot be ended: {type(error).__name__}") from None
-            return True
-
-        return await asyncio.to_thread(kill)
-
-
-class JournalHandle(_Handle):
+class JournalHandle(Handle):
     """The journal actor, as `actors.api.Journal` and `actors.api.Events`."""
 
     def __init__(self, namespace: str) -> None:
@@ -133,7 +76,7 @@ class JournalHandle(_Handle):
         return position
 
     async def follow(self, after: int, timeout_s: float) -> Followed:
-        followed: Followed = await self.call("follow", after, timeout_s, deadline_s=timeout_s + _DEADLINE_S)
+        followed: Followed = await self.call("follow", after, timeout_s, deadline_s=timeout_s + DEADLINE_S)
         return followed
 
     async def audit(self) -> list[Break]:
@@ -202,7 +145,7 @@ class DetectorsHandle:
     """All detection actors as one: a service's partition says which of them to ask."""
 
     def __init__(self, namespace: str, *, actors: int, partitions: int) -> None:
-        self._handles = [_Handle(detection_name(index), namespace) for index in range(actors)]
+        self._handles = [Handle(detection_name(index), namespace) for index in range(actors)]
         self._partitions = partitions
 
     def actor_of(self, partition: int) -> int:
@@ -259,15 +202,15 @@ class DetectorsHandle:
         return f"{len(answers)} detection actor{'s' if len(answers) > 1 else ''}"
 
 
-def detection_actors(namespace: str) -> dict[int, _Handle]:
+def detection_actors(namespace: str) -> dict[int, Handle]:
     """The detection actors that live, by index."""
     prefix = detection_name(0).removesuffix("0")
     named = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True) if each["namespace"] == namespace]
     indexes = sorted(int(name.removeprefix(prefix)) for name in named if name.startswith(prefix))
-    return {index: _Handle(detection_name(index), namespace) for index in indexes}
+    return {index: Handle(detection_name(index), namespace) for index in indexes}
 
 
-class CorrelationHandle(_Handle):
+class CorrelationHandle(Handle):
     """The correlation actor, as `actors.api.Correlation`."""
 
     def __init__(self, namespace: str) -> None:
@@ -296,7 +239,7 @@ class CorrelationHandle(_Handle):
         return str(await self.call("memory_state"))
 
 
-class ApprovalHandle(_Handle):
+class ApprovalHandle(Handle):
     """The approval actor, as `actors.api.Approval`."""
 
     def __init__(self, namespace: str) -> None:
@@ -343,18 +286,13 @@ class ApprovalHandle(_Handle):
         return str(await self.call("offer", plan_id, audience))
 
 
-class ExecutionHandle(_Handle):
+class ExecutionHandle(Handle):
     """The execution actor; it takes its work from the journal, so it is only ever pinged."""
 
     def __init__(self, namespace: str) -> None:
         super().__init__(EXECUTION, namespace)
 
 
-def named(name: str, namespace: str) -> _Handle:
+def named(name: str, namespace: str) -> Handle:
     """The actor of that name, to be pinged and ended."""
-    return _Handle(name, namespace)
-
-
-def create(remote_class: Any, *args: object) -> None:
-    """Create the actor of a decorated class, or leave the one that has its name."""
-    remote_class.remote(*args)
+    return Handle(name, namespace)

@@ -33,6 +33,7 @@ class DetectionPolicy(Section):
     metric: str = "*"
     service: str = "*"
     labels: Mapping[str, str] = {}
+    watch: bool = True
     direction: Literal["both", "up", "down"] = "both"
     alarms_per_day: Positive | None = None
     learned: bool = True

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from sentinel import logs
+from sentinel.cli import decision_commands, history_commands, incident_commands
+from sentinel.cli.common import DEFAULT_URL, ApiUrl, Key, client, console, environ, settings
 from sentinel.errors import SentinelError
 
 
@@ -21,8 +22,7 @@ def haproxy_here() -> bool:
 
 
 if TYPE_CHECKING:
-    from sentinel.cli.client import Client
-    from sentinel.settings import Settings
+    pass
 
 app = typer.Typer(
     name="sentinel",
@@ -31,12 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-memory_app = typer.Typer(no_args_is_help=True, help="What is remembered of past incidents.")
-silence_app = typer.Typer(no_args_is_help=True, help="What people do not want to be told of.")
-app.add_typer(memory_app, name="memory")
-app.add_typer(silence_app, name="silence")
-# Into a file or a pipe, a table is as wide as it needs to be.
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+
 
 # Read by Ray when it is imported, here and in every process it starts; what is set already stays.
 RAY_ENVIRONMENT = {
@@ -54,13 +49,6 @@ RAY_ENVIRONMENT = {
     "RAY_max_direct_call_object_size": str(1024 * 1024),
     "RAY_SERVE_HAPROXY_NBTHREAD": str(min(os.cpu_count() or 1, 4)),
 }
-DEFAULT_URL = "http://127.0.0.1:8000"
-ApiUrl = Annotated[str, typer.Option("--api-url", envvar="SENTINEL_API_URL", help="Where Sentinel's door is.")]
-Matchers = Annotated[list[str], typer.Argument(help="NAME=VALUE or NAME!=VALUE; * stands for anything.")]
-Lasts = Annotated[str, typer.Option("--for", help="How long: 30m, 2h, 1d.")]
-Comment = Annotated[str, typer.Option(help="Why.")]
-Start = Annotated[str, typer.Option(help="In how long it starts, for a maintenance window: 30m, 2h, 1d.")]
-Key = Annotated[str, typer.Option("--key", envvar="SENTINEL_KEY", help="API key, if keys are configured.")]
 
 
 class Part(StrEnum):
@@ -77,7 +65,7 @@ def up() -> None:
     """Run the whole system here, or on the Ray cluster that SENTINEL_RAY_ADDRESS names, until Ctrl-C."""
     from sentinel.cli import up as command  # noqa: PLC0415 Ray takes a second to import
 
-    command.run(_settings(), console)
+    command.run(settings(), console)
 
 
 @app.command()
@@ -89,7 +77,7 @@ def demo(
     """Start everything with a sandbox, play one fault to its end, and keep serving until Ctrl-C."""
     from sentinel.cli import play  # noqa: PLC0415 Ray takes a second to import
 
-    raise typer.Exit(play.demo(_environ(), console, manual=manual, once=once, tick_s=tick))
+    raise typer.Exit(play.demo(environ(), console, manual=manual, once=once, tick_s=tick))
 
 
 @app.command()
@@ -107,7 +95,7 @@ def e2e(
 
     part = test.value if test else None
     raise typer.Exit(
-        play.e2e(_environ(), console, manual=not auto_approve, test=part, api_url=api_url, key=key, tick_s=tick)
+        play.e2e(environ(), console, manual=not auto_approve, test=part, api_url=api_url, key=key, tick_s=tick)
     )
 
 
@@ -116,7 +104,7 @@ def doctor() -> None:
     """Check settings, store, Qdrant, Slack, AWS and Ray, and say how to mend each."""
     from sentinel.cli import doctor as command  # noqa: PLC0415 Ray takes a second to import
 
-    raise typer.Exit(command.run(_environ(), console))
+    raise typer.Exit(command.run(environ(), console))
 
 
 @app.command()
@@ -130,7 +118,7 @@ def incidents(
     """List incidents, newest first."""
     from sentinel.cli import show as command  # noqa: PLC0415 keeps --help quick
 
-    command.listing(_client(api_url, key), console, state=state, service=service, limit=limit)
+    command.listing(client(api_url, key), console, state=state, service=service, limit=limit)
 
 
 @app.command()
@@ -138,89 +126,7 @@ def show(incident_id: str, api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None
     """Show one incident whole: evidence, suspects, plan, steps and timeline."""
     from sentinel.cli import show as command  # noqa: PLC0415 keeps --help quick
 
-    command.one(_client(api_url, key), console, incident_id)
-
-
-@app.command("not-duplicate")
-def not_duplicate(
-    incident_id: str,
-    fingerprint: Annotated[
-        list[str] | None, typer.Option(help="An alert that is another fault; without, what was folded in last.")
-    ] = None,
-    reason: str = "",
-    api_url: ApiUrl = DEFAULT_URL,
-    key: Key = "",
-) -> None:
-    """Say that alerts of an incident are not the same fault: they get an incident of their own."""
-    body = {"fingerprints": fingerprint or [], "reason": reason}
-    console.print(_client(api_url, key).post(f"/api/v1/incidents/{incident_id}/not-duplicate", body)["answer"])
-
-
-@app.command("same-as")
-def same_as(incident_id: str, other_id: str, reason: str = "", api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
-    """Say that an incident is the same fault as another, in which it is counted from now on."""
-    body = {"of": other_id, "reason": reason}
-    console.print(_client(api_url, key).post(f"/api/v1/incidents/{incident_id}/same-as", body)["answer"])
-
-
-@app.command()
-def topology(api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
-    """Who calls whom, and how each call is known."""
-    view = _client(api_url, key).get("/api/v1/topology")
-    for edge in view["edges"]:
-        verb = "and" if edge["source"] == "what moves together" else "calls"
-        console.print(f"{edge['caller']} {verb} {edge['callee']}  [dim]{edge['source']}[/dim]")
-    for service in view["never_seen"]:
-        console.print(f"[yellow]{service}[/yellow] is named in correlation.topology, and no telemetry speaks of it")
-
-
-@memory_app.command("rebuild")
-def memory_rebuild(
-    offline: Annotated[bool, typer.Option("--offline", help="Here, while no Sentinel runs.")] = False,
-    api_url: ApiUrl = DEFAULT_URL,
-    key: Key = "",
-) -> None:
-    """Forget all that is remembered of incidents and fill the memory from the journal."""
-    from sentinel.cli import memory as command  # noqa: PLC0415 keeps --help quick
-
-    if offline:
-        command.rebuild_offline(_settings(), console)
-    else:
-        command.rebuild(_client(api_url, key), console)
-
-
-@silence_app.command("add")
-def silence_add(
-    matchers: Matchers,
-    lasts: Lasts,
-    comment: Comment,
-    start: Start = "",
-    preview: Annotated[bool, typer.Option("--preview", help="Only say what it would keep quiet now.")] = False,
-    api_url: ApiUrl = DEFAULT_URL,
-    key: Key = "",
-) -> None:
-    """Keep alerts from people until the end: incidents are still opened and counted."""
-    from sentinel.cli import quiet as command  # noqa: PLC0415 keeps --help quick
-    from sentinel.clock import SystemClock  # noqa: PLC0415 keeps --help quick
-
-    body = command.body_of(matchers, start, lasts, comment, SystemClock())
-    (command.preview if preview else command.add)(_client(api_url, key), console, body)
-
-
-@silence_app.command("list")
-def silence_list(api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
-    """Every silence, and how many incidents it kept from people."""
-    from sentinel.cli import quiet as command  # noqa: PLC0415 keeps --help quick
-
-    command.listing(_client(api_url, key), console)
-
-
-@silence_app.command("end")
-def silence_end(silence_id: str, api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
-    """End a silence before its time."""
-    from sentinel.cli import quiet as command  # noqa: PLC0415 keeps --help quick
-
-    command.end(_client(api_url, key), console, silence_id)
+    command.one(client(api_url, key), console, incident_id)
 
 
 @app.command()
@@ -234,139 +140,7 @@ def explain(
     """Say why alerts are some: how far the series went, what the threshold was, and why that."""
     from sentinel.cli import show as command  # noqa: PLC0415 keeps --help quick
 
-    command.explain(_client(api_url, key), console, incident_id, fingerprint, png)
-
-
-@app.command()
-def replay(
-    file: Annotated[Path, typer.Argument(help="CSV with timestamp,value.")],
-    service: Annotated[str, typer.Option(help="The service that the samples speak for.")],
-    metric: Annotated[str, typer.Option(help="The metric's name; the file's name by default.")] = "",
-    api_url: ApiUrl = DEFAULT_URL,
-    key: Key = "",
-) -> None:
-    """Send a recorded history through the door with its own timestamps, and tell which incidents it opened."""
-    from sentinel.cli import replay as command  # noqa: PLC0415 keeps --help quick
-
-    command.run(_client(api_url, key), console, file, service=service, metric=metric or file.stem)
-
-
-Histories = Annotated[
-    list[Path],
-    typer.Argument(
-        help="CSV or Parquet with columns timestamp and value; other columns are labels.", show_default=False
-    ),
-]
-LabelFile = Annotated[
-    Path | None, typer.Option(help="JSON windows, for all files or by file as NAB has them, or CSV lines start,end.")
-]
-SpokenFor = Annotated[str, typer.Option(help="The service that the samples speak for, where a file does not say.")]
-
-
-@app.command()
-def backtest(
-    files: Histories,
-    labels: LabelFile = None,
-    service: SpokenFor = "",
-    listing: Annotated[bool, typer.Option("--list", help="Also list every alarm.")] = False,
-) -> None:
-    """Run the detector over recorded history: alarms a day, and with labels recall, precision and delay."""
-    from sentinel.cli import backtest as command  # noqa: PLC0415 keeps --help quick
-
-    config = _settings().detection.detector
-    command.run(console, files, config, labels=labels, service=service, listing=listing)
-
-
-@app.command()
-def tune(
-    files: Histories,
-    alarms_per_day: Annotated[
-        float, typer.Option(help="As many alarms a day as you will have, of all series together.")
-    ] = 1.0,
-    labels: LabelFile = None,
-    service: SpokenFor = "",
-) -> None:
-    """Propose a sensitivity from recorded history, say what each costs, and print the YAML to paste."""
-    from sentinel.cli import tune as command  # noqa: PLC0415 keeps --help quick
-
-    config = _settings().detection.detector
-    found = command.run(console, files, config, alarms_per_day=alarms_per_day, labels=labels, service=service)
-    raise typer.Exit(0 if found else 1)
-
-
-@app.command()
-def approve(
-    plan_id: str,
-    digest: Annotated[str, typer.Option(help="The digest that you read, or its first 12 digits.")],
-    reason: Annotated[str, typer.Option(help="Why; it goes on record.")] = "",
-    api_url: ApiUrl = DEFAULT_URL,
-    key: Key = "",
-) -> None:
-    """Say yes to a plan as it was shown."""
-    from sentinel.cli import deciding  # noqa: PLC0415 keeps --help quick
-
-    deciding.run(_client(api_url, key), console, "approve", plan_id, digest, reason)
-
-
-@app.command()
-def reject(
-    plan_id: str,
-    digest: Annotated[str, typer.Option(help="The digest that you read, or its first 12 digits.")],
-    reason: Annotated[str, typer.Option(help="Why; it goes on record.")] = "",
-    api_url: ApiUrl = DEFAULT_URL,
-    key: Key = "",
-) -> None:
-    """Say no to a plan as it was shown."""
-    from sentinel.cli import deciding  # noqa: PLC0415 keeps --help quick
-
-    deciding.run(_client(api_url, key), console, "reject", plan_id, digest, reason)
-
-
-audit_app = typer.Typer(help="Who decided what, and whether the record holds.", invoke_without_command=True)
-app.add_typer(audit_app, name="audit")
-
-
-@audit_app.callback()
-def audit(context: typer.Context, api_url: ApiUrl = DEFAULT_URL, key: Key = "") -> None:
-    """Alone: verify the hash chain of every incident; exit code 1 if one does not hold."""
-    if context.invoked_subcommand is None:
-        audit_verify(api_url=api_url, key=key)
-
-
-@audit_app.command("show")
-def audit_show(
-    incident: Annotated[str, typer.Option(help="Only decisions on this incident.")] = "",
-    api_url: ApiUrl = DEFAULT_URL,
-    key: Key = "",
-) -> None:
-    """Every decision: when, by whom, how they were authenticated, what they were shown, and why."""
-    from sentinel.cli import audit as command  # noqa: PLC0415 keeps --help quick
-
-    command.show(_client(api_url, key), console, incident)
-
-
-@audit_app.command("verify")
-def audit_verify(
-    file: Annotated[Path | None, typer.Option(help="Verify this export instead of a running Sentinel.")] = None,
-    api_url: ApiUrl = DEFAULT_URL,
-    key: Key = "",
-) -> None:
-    """Verify the hash chain of every incident; exit code 1 if one does not hold."""
-    from sentinel.cli import audit as command  # noqa: PLC0415 keeps --help quick
-
-    raise typer.Exit(command.check_file(console, file) if file else command.check(_client(api_url, key), console))
-
-
-@audit_app.command("export")
-def audit_export(
-    file: Annotated[Path | None, typer.Option(help="Write here instead of to standard output.")] = None,
-    api_url: ApiUrl = DEFAULT_URL,
-    key: Key = "",
-) -> None:
-    """Every record as a line of JSON, hashes and all."""
-    from sentinel.cli import audit as command  # noqa: PLC0415 keeps --help quick
-
-    command.export(_client(api_url, key), console, file)
+    command.explain(client(api_url, key), console, incident_id, fingerprint, png)
 
 
 @app.command()
@@ -389,43 +163,18 @@ def actions(name: Annotated[str, typer.Argument(help="Show this one whole.")] = 
     catalog.run(console, name)
 
 
-@app.command(name="kill-switch")
-def kill_switch(
-    stop: Annotated[
-        bool | None, typer.Option("--stop/--resume", help="Stop everything not yet sent, or resume.")
-    ] = None,
-    reason: Annotated[str, typer.Option(help="Why; it is kept in the audit.")] = "",
-    api_url: ApiUrl = DEFAULT_URL,
-    key: Key = "",
-) -> None:
-    """Show the kill switch or turn it: who may approve may stop, resuming takes the scope admin."""
-    from sentinel.cli import kill_switch as command  # noqa: PLC0415 keeps --help quick
-
-    command.run(_client(api_url, key), console, stop=stop, reason=reason)
-
-
 @app.command()
 def check() -> None:
     """Check the settings and print what they come to, secrets left out."""
     from sentinel.cli import checking  # noqa: PLC0415 keeps --help quick
 
-    checking.run(_settings(), console)
+    checking.run(settings(), console)
 
 
-def _environ() -> dict[str, str]:
-    return dict(os.environ)
-
-
-def _settings() -> "Settings":
-    from sentinel.settings_loader import load  # noqa: PLC0415 keeps --help quick
-
-    return load(_environ())
-
-
-def _client(api_url: str, key: str) -> "Client":
-    from sentinel.cli.client import Client  # noqa: PLC0415 keeps --help quick
-
-    return Client(api_url, key)
+# The commands of every day first; `--help` keeps this order.
+for commands in (incident_commands.app, decision_commands.app, history_commands.app):
+    app.registered_commands += commands.registered_commands
+    app.registered_groups += commands.registered_groups
 
 
 def run() -> None:

@@ -41,10 +41,10 @@ class BurnRate:
 class Policy:
     """How the series it matches are judged. What is left unset is as in `DetectorConfig`.
 
-    metric, service: shell patterns (`*`, `?`, `[…]`). labels: shell patterns by label.
-    direction: the side that matters. alarms_per_day: false alarms a day that one series may raise. above, below: static
-    thresholds, beside what is learned unless `learned` is false. pattern: whether to look for patterns never seen.
-    no_data_after_s: silence of a series that used to speak which is an anomaly of its own; None never.
+    metric, service: shell patterns (`*`, `?`, `[…]`). labels: shell patterns by label. watch: false scores
+    nothing. direction: the side that matters. alarms_per_day: false alarms a day that one series may raise. above,
+    below: static thresholds, beside what is learned unless `learned` is false. pattern: whether to look for patterns
+    never seen. no_data_after_s: silence of a series that used to speak which is an anomaly of its own; None never.
 
     Raises Invalid for a value that makes no sense.
     """
@@ -53,6 +53,7 @@ class Policy:
     metric: str = "*"
     service: str = "*"
     labels: Mapping[str, str] = field(default_factory=dict)
+    watch: bool = True
     direction: Literal["both", "up", "down"] = "both"
     alarms_per_day: float | None = None
     learned: bool = True
@@ -73,8 +74,8 @@ class Policy:
                 raise Invalid(f"{where}.{name}", limit, "a finite number")
         if self.above is not None and self.below is not None and self.below >= self.above:
             raise Invalid(f"{where}.below", self.below, f"less than above, {self.above}")
-        if not self.learned and self.above is None and self.below is None and self.slo is None:
-            raise Invalid(f"{where}.learned", self.learned, "above, below or slo beside it")
+        if self.watch and not self.learned and self.above is None and self.below is None and self.slo is None:
+            raise Invalid(f"{where}.learned", self.learned, "above, below or slo beside it, or else watch: false")
 
     def matches(self, series: Series) -> bool:
         """Whether it is the policy of this series, unless an earlier one is."""

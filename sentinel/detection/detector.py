@@ -9,20 +9,17 @@ from numpy.typing import NDArray
 
 from sentinel.detection import baseline as tier
 from sentinel.detection import checkpoint as checkpoints
-from sentinel.detection import engine, explain, judge, silence
-from sentinel.detection.alarm import Book, Verdict
+from sentinel.detection import engine, explain, judge, silence, telling
+from sentinel.detection.alarm import Book
 from sentinel.detection.anomaly import Anomaly, Condition, SeriesHealth
 from sentinel.detection.columns import NEVER_MS, Alarm, Rows, take
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.explanation import Band, Explanation
 from sentinel.detection.parts import Part
 from sentinel.detection.state import State
-from sentinel.detection.telling import told_of, when
 from sentinel.ids import Fingerprint
 from sentinel.telemetry.batch import SampleBatch
-from sentinel.telemetry.series import Series, identify
-
-SERVICE_METRIC = "sentinel_service_anomaly"  # the series that stands for all metrics of a service together
+from sentinel.telemetry.series import Series
 
 
 class Refusal(StrEnum):
@@ -76,7 +73,7 @@ class Detector:
     def configure(self, config: DetectorConfig) -> tuple[Anomaly, ...]:
         """Judge by `config` from the next sample on. Nothing that was learned is lost.
 
-        Answers the end of anomalies that no sample can end any more, since what raised them is asked for no longer.
+        Answers the end of anomalies that no sample can end any more, since what raised them is watched no longer.
         """
         self._config = config
         state = self._state
@@ -85,10 +82,10 @@ class Detector:
         places = state.book.opened()
         place = state.policies.place[state.book.alarm.row[places]]
         mute = np.isinf(state.policies.silence_s[place]) & (state.book.alarm.part[places] == Part.NO_DATA)
-        ended = [*self._ended(places[mute])]
+        ended = [*self._ended(places[mute | ~state.policies.watched[place]])]
         if not config.service_score:
             ended += self._services_ended(state.service_book.opened())
-        return tuple(sorted(ended, key=when))
+        return tuple(sorted(ended, key=telling.when))
 
     def services(self) -> tuple[str, ...]:
         """Every service of which a series is known."""
@@ -161,6 +158,9 @@ class Detector:
         if not good.all():
             rows, times, values = rows[good], times[good], values[good]
         accepted = len(rows)
+        if not state.policies.all_watched:
+            watched = state.policies.watched[state.policies.place[rows]]
+            rows, times, values = rows[watched], times[watched], values[watched]
         told = judge.Told()
         engine.run(state, rows, times, values, self._config, told)
         refused = {
@@ -173,7 +173,7 @@ class Detector:
             accepted=accepted - told.late,
             refused={reason: count for reason, count in refused.items() if count},
             unknown=tuple(np.unique(batch.series_ids[unknown]).tolist()) if unknown.any() else (),
-            changes=tuple(sorted(self._changes(told), key=when)),
+            changes=tuple(sorted(self._changes(told), key=telling.when)),
         )
 
     def silences(self, now_ms: int, listening_since_ms: int = NEVER_MS) -> tuple[Anomaly, ...]:
@@ -225,7 +225,7 @@ class Detector:
         service = self._service_of(fingerprint, (of.series.service,) if of else state.services.slots)
         if service is None:
             return None
-        return explain.of_service(state, service_series(service[0]), service[1], self._config, of)
+        return explain.of_service(state, telling.service_series(service[0]), service[1], self._config, of)
 
     def band(self, fingerprint: Fingerprint, of: Anomaly | None = None) -> tuple[Series, Band] | None:
         """The series and what is expected of it, as in `explain`; None for an unknown one or a whole service."""
@@ -283,7 +283,7 @@ class Detector:
             slot = services.slots.get(service)
             if slot is None or not services.group.frames[slot]:
                 continue
-            if service_series(service).fingerprint == fingerprint:
+            if telling.service_series(service).fingerprint == fingerprint:
                 return service, slot
         return None
 
@@ -317,7 +317,7 @@ class Detector:
     def _changes(self, told: judge.Told) -> Iterator[Anomaly]:
         for found, anomalies in ((told.series, self._anomalies), (told.services, self._service_anomalies)):
             for alarm, verdict, at_ms in found:
-                ongoing, over = _news(verdict)
+                ongoing, over = telling.news(verdict)
                 yield from anomalies(take(alarm, ongoing), None)
                 yield from anomalies(take(alarm, over), at_ms[over])
 
@@ -326,17 +326,8 @@ class Detector:
             yield from told(take(book.alarm, np.array([place])), None)
 
     def _anomalies(self, alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
-        return told_of([self._state.series[row] for row in alarm.row.tolist()], alarm, ended_ms)
+        return telling.told([self._state.series[row] for row in alarm.row.tolist()], alarm, ended_ms)
 
     def _service_anomalies(self, alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
         names = {slot: name for name, slot in self._state.services.slots.items()}
-        return told_of([service_series(names[slot]) for slot in alarm.row.tolist()], alarm, ended_ms)
-
-
-def service_series(service: str) -> Series:
-    """The series that stands for all metrics of a service together."""
-    return identify(SERVICE_METRIC, {"service": service})
-
-
-def _news(verdict: Verdict) -> tuple[Rows, Rows]:
-    return np.flatnonzero((verdict.opened | verdict.worsened) & ~verdict.closed), np.flatnonzero(verdict.closed)
+        return telling.told([telling.service_series(names[slot]) for slot in alarm.row.tolist()], alarm, ended_ms)

@@ -38,6 +38,8 @@ class Policies:
         days = [config.alarms_per_day if each.alarms_per_day is None else each.alarms_per_day for each in every]
         self.alarms_per_day = np.array(days, np.float32)
         self.learned = np.array([each.learned for each in every])
+        self.watched = np.array([each.watch for each in every])
+        self.all_watched = bool(self.watched.all())
         self.side = np.array([{"up": 1, "down": -1, "both": 0}[each.direction] for each in every], np.int8)
         self.above = np.array([np.inf if each.above is None else each.above for each in every])
         self.below = np.array([-np.inf if each.below is None else each.below for each in every])

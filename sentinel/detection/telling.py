@@ -1,18 +1,31 @@
-"""Alarms as anomalies, the way others are told of them."""
+"""From alarms to what is told of them: anomalies, in the order of time."""
 
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sentinel.detection.alarm import Verdict
 from sentinel.detection.anomaly import Anomaly
-from sentinel.detection.columns import Alarm
+from sentinel.detection.columns import Alarm, Rows
 from sentinel.detection.parts import Part
-from sentinel.telemetry.series import Series
+from sentinel.telemetry.series import Series, identify
+
+SERVICE_METRIC = "sentinel_service_anomaly"  # the series that stands for all metrics of a service together
 
 
-def told_of(series: list[Series], alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
-    """The anomaly of each series, as its alarm stands; ended_ms int64[n] where they are over."""
+def service_series(service: str) -> Series:
+    """The series that stands for all metrics of a service together."""
+    return identify(SERVICE_METRIC, {"service": service})
+
+
+def news(verdict: Verdict) -> tuple[Rows, Rows]:
+    """Places of what opened or worsened, and of what ended."""
+    return np.flatnonzero((verdict.opened | verdict.worsened) & ~verdict.closed), np.flatnonzero(verdict.closed)
+
+
+def told(series: list[Series], alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
+    """The anomaly of each alarm, ended where it says so."""
     for position, each in enumerate(series):
         yield Anomaly(
             series=each,
@@ -29,5 +42,5 @@ def told_of(series: list[Series], alarm: Alarm, ended_ms: NDArray[np.int64] | No
 
 
 def when(anomaly: Anomaly) -> tuple[int, str]:
-    """By what anomalies are told in order."""
+    """By time, then by series: the order in which anomalies are told."""
     return anomaly.ended_at_ms or anomaly.last_at_ms, anomaly.series.fingerprint

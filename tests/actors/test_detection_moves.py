@@ -168,6 +168,23 @@ async def test_settings_that_cannot_be_kept_change_nothing() -> None:
     assert len(await stage.open_anomalies()) == 1
 
 
+async def test_an_anomaly_of_a_series_that_is_watched_no_longer_ends() -> None:
+    correlation = Heard()
+    stage = actor(correlation)
+    running = asyncio.create_task(stage._tell())
+    await learned(stage)
+    await score(stage, batch(WILD, start=len(CALM)))
+    await eventually(lambda: correlation.heard)
+    off = dataclasses.replace(CONFIG, policies=(Policy(name="off", metric="latency*", watch=False),))
+    await stage.configure(off, Share())
+    await eventually(lambda: correlation.heard[-1].ended_at_ms)
+    assert await stage.open_anomalies() == []
+    await stage.configure(CONFIG, Share())
+    await score(stage, batch(WILD, start=len(CALM) + 10))
+    assert len(await stage.open_anomalies()) == 1
+    await ended([running])
+
+
 async def test_settings_changed_between_two_starts_keep_baselines_and_shapes_that_are_still_wanted() -> None:
     checkpoints, correlation = InMemoryCheckpoints(), Heard()
     few = dataclasses.replace(CONFIG, pattern_series=5)
@@ -182,7 +199,7 @@ async def test_settings_changed_between_two_starts_keep_baselines_and_shapes_tha
     await stage.checkpoint()
     policies = (
         Policy(name="plain", service=SERVICES[0].service, pattern=False),
-        Policy(name="down", service=SERVICES[1].service, direction="down", pattern=False),
+        Policy(name="off", service=SERVICES[1].service, watch=False, pattern=False),
     )
     again = actor(correlation, checkpoints, dataclasses.replace(few, policies=policies))
     state = again._detector._state
@@ -196,6 +213,7 @@ async def test_settings_changed_between_two_starts_keep_baselines_and_shapes_tha
     assert not {each.service for each in SERVICES if each.id in seen} & off
     running = asyncio.create_task(again._tell())
     await eventually(lambda: len(correlation.heard) == len(SERVICES))
+    assert {each.series.service for each in correlation.heard if each.ended_at_ms} == {SERVICES[1].service}
     assert len(again._detector) == len(SERVICES)
     await ended([running])
 
@@ -253,12 +271,3 @@ async def test_a_start_waits_for_checkpoints_that_are_out_of_reach_but_not_for_e
     store.tries, store.until = 0, 1000
     await within_reach(store, clock, 30.0)
     assert 25 <= store.tries <= 31
-
-
-async def test_silence_that_is_asked_for_no_longer_is_over() -> None:
-    stage = actor(config=TALKS)
-    await learned(stage)
-    assert len(stage._detector.silences(T0 + 3_600_000)) == 1
-    await stage.configure(CONFIG, Share())
-    assert await stage.open_anomalies() == []
-    assert [each.part for each in stage._untold if each.ended_at_ms] == ["no_data"]

@@ -97,11 +97,11 @@ class Odd:
 
 
 @pytest.fixture(scope="module")
-def odd(cluster: None) -> Iterator[handles._Handle]:
+def odd(cluster: None) -> Iterator[handles.Handle]:
     """A handle on an Odd that takes two calls at a time."""
     remote: Any = ray.remote(Odd)
     actor = remote.options(name="odd", namespace=ALONE, num_cpus=0.01, max_pending_calls=2).remote()
-    yield handles._Handle("odd", ALONE)
+    yield handles.Handle("odd", ALONE)
     ray.kill(actor)
 
 
@@ -116,7 +116,7 @@ ERRORS: list[SentinelError] = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-async def test_an_error_of_ours_arrives_as_it_was_raised(odd: handles._Handle, error: SentinelError) -> None:
+async def test_an_error_of_ours_arrives_as_it_was_raised(odd: handles.Handle, error: SentinelError) -> None:
     with pytest.raises(type(error)) as caught:
         await odd.call("raise_", error)
     assert type(caught.value) is type(error)
@@ -124,13 +124,13 @@ async def test_an_error_of_ours_arrives_as_it_was_raised(odd: handles._Handle, e
     assert vars(caught.value) == vars(error)
 
 
-async def test_an_error_nobody_foresaw_is_not_taken_for_one_of_ours(odd: handles._Handle) -> None:
+async def test_an_error_nobody_foresaw_is_not_taken_for_one_of_ours(odd: handles.Handle) -> None:
     for error in (ValueError("a plain bug"), TimeoutError("deep inside")):
         with pytest.raises(RayTaskError, match=str(error)):
             await odd.call("raise_", error)
 
 
-async def test_a_full_queue_is_overload(odd: handles._Handle) -> None:
+async def test_a_full_queue_is_overload(odd: handles.Handle) -> None:
     calls = [asyncio.ensure_future(odd.call("wait", 3.0)) for _ in range(2)]
     await asyncio.sleep(0.5)
     with pytest.raises(Overloaded, match="too many calls waiting"):
@@ -138,21 +138,21 @@ async def test_a_full_queue_is_overload(odd: handles._Handle) -> None:
     assert await asyncio.gather(*calls) == ["done", "done"]
 
 
-async def test_a_late_answer_is_no_answer(odd: handles._Handle) -> None:
+async def test_a_late_answer_is_no_answer(odd: handles.Handle) -> None:
     with pytest.raises(Unavailable, match=r"wait did not answer within 0 s"):
         await odd.call("wait", 2.0, deadline_s=0.2)
 
 
 async def test_an_actor_that_is_not_there_is_unavailable(cluster: None) -> None:
     with pytest.raises(Unavailable, match="nobody is not running"):
-        await handles._Handle("nobody", ALONE).ping()
+        await handles.Handle("nobody", ALONE).ping()
 
 
 async def test_an_actor_that_died_is_unavailable_and_found_again_under_its_name(cluster: None) -> None:
     remote: Any = ray.remote(Odd)
     options = {"name": "mortal", "namespace": ALONE, "num_cpus": 0.01}
     first = remote.options(**options).remote()
-    handle = handles._Handle("mortal", ALONE)
+    handle = handles.Handle("mortal", ALONE)
     assert await handle.ping() == "odd"
     ray.kill(first)
     with pytest.raises(Unavailable):

@@ -123,7 +123,7 @@ def test_files_have_one_purpose_and_are_short():
 
 def test_actors_are_called_through_their_typed_handles_only():
     found = [place for path, tree in trees(*PRODUCT) for place in places(path, remote_calls(tree))]
-    assert [place for place in found if not place.startswith("actors/handles.py:")] == []
+    assert [place for place in found if not place.startswith("actors/handle.py:")] == []
 
 
 def test_only_the_clock_reads_the_time():

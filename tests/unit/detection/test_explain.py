@@ -8,8 +8,9 @@ import pytest
 
 from sentinel.detection import baseline as tier
 from sentinel.detection.config import BurnRate, DetectorConfig, Policy
-from sentinel.detection.detector import SERVICE_METRIC, Detector, service_series
+from sentinel.detection.detector import Detector
 from sentinel.detection.explanation import Band, Explanation, number
+from sentinel.detection.telling import SERVICE_METRIC, service_series
 from sentinel.ids import Fingerprint
 from sentinel.telemetry.series import identify
 from tests.unit.detection.streams import START_MS, STEP_MS, batch, named, noise, replay

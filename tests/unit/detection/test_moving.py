@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from sentinel.detection.anomaly import Anomaly, Condition
 from sentinel.detection.config import BurnRate, DetectorConfig, Policy
-from sentinel.detection.detector import SERVICE_METRIC, Detector, service_series
+from sentinel.detection.detector import Detector
 from sentinel.detection.merging import merged
+from sentinel.detection.telling import SERVICE_METRIC, service_series
 from sentinel.telemetry.series import Series, identify
 from tests.unit.detection.streams import START_MS, STEP_MS, batch, named, noise, replay
 

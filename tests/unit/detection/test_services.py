@@ -3,7 +3,8 @@
 import numpy as np
 
 from sentinel.detection.config import DetectorConfig
-from sentinel.detection.detector import SERVICE_METRIC, Detector, service_series
+from sentinel.detection.detector import Detector
+from sentinel.detection.telling import SERVICE_METRIC, service_series
 from sentinel.telemetry.series import Series, identify
 from tests.unit.detection.streams import START_MS, STEP_MS, batch, opened
 
