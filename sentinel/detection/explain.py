@@ -10,7 +10,7 @@ from sentinel.detection.anomaly import Anomaly
 from sentinel.detection.columns import NEVER_MS, Baseline, take
 from sentinel.detection.config import DEFAULT, DetectorConfig, Policy
 from sentinel.detection.explanation import Band, Explanation, Moved, middle, ratio
-from sentinel.detection.judge import CAUTION_CAP, FLAT_LEAST, FLAT_TIMES, OPEN_SCORE, samples_a_day
+from sentinel.detection.judge import CAUTION_CAP, CAUTION_STEP, FLAT_LEAST, FLAT_TIMES, OPEN_SCORE, samples_a_day
 from sentinel.detection.parts import Part
 from sentinel.detection.pattern import NOVELTY_CAP
 from sentinel.detection.season import WEEKDAY_SLOTS, WEEKEND_SLOTS, moment
@@ -50,9 +50,8 @@ def of_series(state: State, row: int, config: DetectorConfig, anomaly: Anomaly |
         score = OPEN_SCORE * distance / usually
     else:
         value, score = anomaly.value, anomaly.score
-        # The band that the alarm keeps was made with the caution of its time, before this anomaly raised it.
-        half = anomaly.expected_high / 2 - anomaly.expected_low / 2
-        caution = min(max(ratio(half, spread * usually), 1.0), float(CAUTION_CAP))
+        # Opening raised the caution already; what the anomaly was held against is the one before.
+        caution = max(float(base.caution[0]) / float(CAUTION_STEP), 1.0)
         center = middle(anomaly.expected_low, anomaly.expected_high)
         distance = min(ratio(abs(value - center), spread), float(tier.Z_CAP))
     part = Part[anomaly.part.upper()] if anomaly else Part.SEASON if usual.seasonal[slot] else Part.LEVEL

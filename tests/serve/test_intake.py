@@ -17,7 +17,8 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_C
 from actors.detection import Scored
 from sentinel.clock import ManualClock
 from sentinel.errors import Overloaded
-from sentinel.settings import Api, Detection, SeriesMatch, Settings
+from sentinel.settings import Api, Detection, Settings
+from sentinel.settings_detection import SeriesMatch
 from tests.serve.door_rig import JSON, METRICS, NOW, PROTOBUF, SAMPLES, SMALL, V2, WRITE, Detectors, Door, v1, v2
 
 COUNTER = 1  # Metadata.MetricType of remote-write 2.0

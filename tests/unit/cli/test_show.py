@@ -25,7 +25,7 @@ class Api:
         incident = {
             **{"id": ID, "title": "checkout: latency high", "state": "open", "severity": Severity.WARNING.value},
             **{"opened_at_ms": T0, "reason": "seen together", "state_reason": "", "memory_note": ""},
-            **{"suspects": [], "changes": [], "similar": [], "plans": []},
+            **{"suspects": [], "changes": [], "similar": [], "plans": [], "silenced": False, "silenced_by": ""},
             "alerts": to_builtins(alerts),
         }
         self.answers = {f"/api/v1/incidents/{ID}": {"incident": incident, "timeline": []}, **answers}

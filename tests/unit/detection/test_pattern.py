@@ -95,7 +95,8 @@ def test_slots_come_and_go_without_touching_the_rest():
     for row in columns[:200]:
         whole.step(slots, row, np.full(3, 1e-3), level)
         cut.step(slots, row, np.full(3, 1e-3), level)
-    cut.keep(np.array([0, 2]))
+    cut, before = PatternTier(0, SMALL), cut
+    np.testing.assert_array_equal(cut.adopt(before, np.array([0, 2])), [0, 1])
     assert len(cut) == 2
     for row in columns[200:]:
         kept = whole.step(slots, row, np.full(3, 1e-3), level)[0][[0, 2]]

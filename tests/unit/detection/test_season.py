@@ -68,6 +68,7 @@ def test_growth_and_removal_keep_what_was_learned():
     season.table[:, 1] = 7
     season.grow(8)
     assert (season.table[:, 1] == 7).all()
-    season.keep(np.array([1, 2]))
-    assert (season.table[:, 0] == 7).all()
-    assert season.table.shape[1] == 2
+    other = Season(4)
+    other.adopt(season, np.array([1, 2]), 2)
+    assert (other.table[:, 2] == 7).all()
+    assert (other.table[:, :2] == 0).all()
