@@ -15,8 +15,9 @@ from sentinel.adapters.slack_card import card
 from sentinel.clock import iso
 from sentinel.detection.anomaly import Condition
 from sentinel.errors import Overloaded, SentinelError, Unavailable
-from sentinel.incidents.nouns import SENTINEL, Incident, IncidentState, PlanState
+from sentinel.incidents.nouns import Incident, IncidentState, PlanState, Principal
 from sentinel.ports import Pending, Standing
+from sentinel.remediation.approval import Provenance
 from sentinel.remediation.runbooks import Runbook, Use
 from sentinel.telemetry.alertmanager import decode_api
 from sentinel.telemetry.change_events import decode_changes
@@ -326,6 +327,9 @@ async def test_it_dies_at_every_point_and_nothing_is_lost_or_told_twice(status: 
 # --- a whole story ----------------------------------------------------------------------------------------------
 
 
+ANN = Principal(id="api:ann", name="Ann", via="api")
+
+
 async def planned(world: World) -> Incident:
     """The incident of an alert that only Alertmanager reported, with its plan approved."""
     await world.receive(event())
@@ -335,7 +339,9 @@ async def planned(world: World) -> Incident:
         await approval.settle(await world.only())
     plan = (await world.only()).plans[0].plan
     assert plan.reason == "checkout is suspected and HighErrorRate fires in alertmanager"
-    said = await approval.decide(plan.plan_id, plan.digest, "approve", SENTINEL, "", "test")
+    said = await approval.decide(
+        plan.plan_id, plan.digest, "approve", ANN, "", Provenance(method="API key", evidence="test")
+    )
     assert "approved" in said
     return await world.only()
 
