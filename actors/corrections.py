@@ -95,7 +95,8 @@ class Corrections:
             if key in self._finished:
                 continue
             if correction.same and correction.other_id != incident.previous_id:
-                await self._finish_merge(incident, correction)
+                if not await self._finish_merge(incident, correction):
+                    continue
             elif not correction.same:
                 await self._finish_split(incident, correction)
             self._finished.add(key)
@@ -155,12 +156,16 @@ class Corrections:
         await self.finish(after)
         return f"{incident.id} is counted in {other.id}"
 
-    async def _finish_merge(self, incident: Incident, correction: Correction) -> None:
+    async def _finish_merge(self, incident: Incident, correction: Correction) -> bool:
+        """Whether nothing is left to do. A plan that came in between lives on; the merge follows once it is over."""
         merged = await self._journal.incident(correction.other_id)
-        if merged is None or merged.state is IncidentState.RESOLVED or merged.live_plan:
-            return
+        if merged is None or merged.state is IncidentState.RESOLVED:
+            return True
+        if merged.live_plan:
+            return False
         said = _said(f"the same as {incident.id}", correction)
         await self._append(merged, f.IncidentMerged(into=incident.id, reason=said), correction.principal)
+        return True
 
     async def _finish_split(self, incident: Incident, correction: Correction) -> None:
         if await self._journal.incident(correction.other_id) is not None:
