@@ -178,6 +178,8 @@ class Corrections:
             suspects=ranked,
             similar=(),
             reason=_said(f"not the same as {incident.id}", correction),
+            # Who asked for quiet is not told of half of it; correlation ends it where the silence covers less.
+            silenced_by=incident.silenced_by if incident.silenced else "",
         )
         await self._journal.append(correction.other_id, 0, [opened], correction.principal, self._clock.now_ms())
 
