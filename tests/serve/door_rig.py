@@ -115,7 +115,7 @@ class Door:
         self.clock = clock or ManualClock(NOW)
         self.detectors = detectors(settings, self.clock)
         self.journal = self.rig.journal = JournalActor(
-            InMemoryJournalStore(), InMemoryEventStore(), InMemorySilenceStore()
+            InMemoryJournalStore(), InMemoryEventStore(), silences=InMemorySilenceStore()
         )
         self.correlation = self.rig.correlation(silences=self.journal)
         self.app = build_door(settings, self._behind(approval or self.rig.approval(cards=False)))
