@@ -13,7 +13,7 @@ from sentinel.ids import IncidentId
 from sentinel.incidents import facts as f
 from sentinel.incidents.audit import Record, verify
 from sentinel.incidents.nouns import Plan, PlanState, Principal
-from tests.serve.door_rig import Door
+from tests.serve.door_rig import Door, given
 from tests.unit.incidents.make import ID, opened
 
 
@@ -134,16 +134,6 @@ async def test_an_incident_is_acknowledged_by_api(door: Door) -> None:
     assert (await door.http.post("/api/v1/incidents/inc-x/acknowledge", json={})).status_code == 404
 
 
-class Through:
-    """The answers of a door as the client of a command has them; fetched before, since a command does not await."""
-
-    def __init__(self, records: list[dict[str, Any]], switch: dict[str, Any]) -> None:
-        self.answers = {"/api/v1/audit/records": {"records": records, "next": None}, "/api/v1/audit/switch": switch}
-
-    def get(self, path: str, **_: Any) -> Any:
-        return self.answers[path]
-
-
 async def test_the_words_of_people_and_the_turns_of_the_switch_are_in_the_record(door: Door, tmp_path: Path) -> None:
     anna = Principal(id="anna", name="Anna", via="api")
     first = await door.rig.tell(opened())
@@ -158,7 +148,12 @@ async def test_the_words_of_people_and_the_turns_of_the_switch_are_in_the_record
     resolved = f.IncidentResolved(reason="by hand")
     await door.journal.append(ID, first.seq + 1, [resolved], anna, now_ms + 3)
     await door.rig.tell(opened(), f.IncidentResolved(reason="quiet"), incident=IncidentId("inc-20231114-00000003-1"))
-    client: Any = Through(await records(door, 100), (await door.http.get("/api/v1/audit/switch")).json())
+    client = given(
+        {
+            "/api/v1/audit/records": {"records": await records(door, 100), "next": None},
+            "/api/v1/audit/switch": (await door.http.get("/api/v1/audit/switch")).json(),
+        }
+    )
 
     def shown(incident: str = "") -> list[str]:
         with (tmp_path / "out").open("w") as out:
