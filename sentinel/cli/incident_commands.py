@@ -83,7 +83,7 @@ def silence_add(
     api_url: ApiUrl = DEFAULT_URL,
     key: Key = "",
 ) -> None:
-    """Keep alerts from people until the end: incidents that open while it holds are still opened and counted."""
+    """Keep incidents of such alerts that open until the end from people: they are still opened and counted."""
     from sentinel.cli import quiet as command  # noqa: PLC0415 keeps --help quick
     from sentinel.clock import SystemClock  # noqa: PLC0415 keeps --help quick
 
