@@ -1,6 +1,7 @@
 """What people say of duplicates: "not the same" splits, "the same as" merges, and both become examples."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -153,7 +154,9 @@ class Corrections:
         )
         after = await self._append(other, told, principal)
         self.learn(after)
-        await self.finish(after)
+        # It is said and counted now: to say it once more would count it twice. Whoever looks next finishes it.
+        with suppress(Conflict):
+            await self.finish(after)
         return f"{incident.id} is counted in {other.id}"
 
     async def _finish_merge(self, incident: Incident, correction: Correction) -> bool:
