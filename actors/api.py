@@ -9,7 +9,7 @@ from sentinel.correlation.topology import Edge, Seen
 from sentinel.detection.anomaly import Anomaly, SeriesHealth
 from sentinel.detection.curves import Explained
 from sentinel.ids import Fingerprint, IncidentId
-from sentinel.incidents.audit import Break
+from sentinel.incidents.audit import Break, Record
 from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
 from sentinel.ports import DeadLetter, Located, Pending, Standing
@@ -50,6 +50,8 @@ class Journal(Protocol):
     async def turn_kill_switch(self, stopped: bool, principal: Principal, reason: str, at_ms: int) -> Switch: ...
 
     async def records(self, after: int, limit: int) -> list[Located]: ...
+
+    async def switch_turns(self) -> list[Record]: ...
 
     async def ping(self) -> str: ...
 

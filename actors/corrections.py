@@ -1,6 +1,7 @@
 """What people say of duplicates: "not the same" splits, "the same as" merges, and both become examples."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -95,7 +96,8 @@ class Corrections:
             if key in self._finished:
                 continue
             if correction.same and correction.other_id != incident.previous_id:
-                await self._finish_merge(incident, correction)
+                if not await self._finish_merge(incident, correction):
+                    continue
             elif not correction.same:
                 await self._finish_split(incident, correction)
             self._finished.add(key)
@@ -152,15 +154,21 @@ class Corrections:
         )
         after = await self._append(other, told, principal)
         self.learn(after)
-        await self.finish(after)
+        # It is said and counted now: to say it once more would count it twice. Whoever looks next finishes it.
+        with suppress(Conflict):
+            await self.finish(after)
         return f"{incident.id} is counted in {other.id}"
 
-    async def _finish_merge(self, incident: Incident, correction: Correction) -> None:
+    async def _finish_merge(self, incident: Incident, correction: Correction) -> bool:
+        """Whether nothing is left to do. A plan that came in between lives on; the merge follows once it is over."""
         merged = await self._journal.incident(correction.other_id)
-        if merged is None or merged.state is IncidentState.RESOLVED or merged.live_plan:
-            return
+        if merged is None or merged.state is IncidentState.RESOLVED:
+            return True
+        if merged.live_plan:
+            return False
         said = _said(f"the same as {incident.id}", correction)
         await self._append(merged, f.IncidentMerged(into=incident.id, reason=said), correction.principal)
+        return True
 
     async def _finish_split(self, incident: Incident, correction: Correction) -> None:
         if await self._journal.incident(correction.other_id) is not None:
@@ -173,6 +181,8 @@ class Corrections:
             suspects=ranked,
             similar=(),
             reason=_said(f"not the same as {incident.id}", correction),
+            # Who asked for quiet is not told of half of it; correlation ends it where the silence covers less.
+            silenced_by=incident.silenced_by if incident.silenced else "",
         )
         await self._journal.append(correction.other_id, 0, [opened], correction.principal, self._clock.now_ms())
 

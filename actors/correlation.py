@@ -310,8 +310,8 @@ class CorrelationActor:
         now_ms = self._clock.now_ms()
         if cleared:
             incident = await self._append(incident, cleared)
-        goes_on = any(alert.open for alert in incident.alerts)
-        if incident.silenced and goes_on and not silencing(incident.alerts, await self._silences_now(), now_ms):
+        wrong = [alert for alert in incident.alerts if alert.open and harmful(alert)]
+        if incident.silenced and wrong and not silencing(wrong, await self._silences_now(), now_ms):
             ended = f.SilenceEnded(reason=f"silence {incident.silenced_by} no longer covers all that is wrong")
             incident = await self._append(incident, [ended])
         facts = _over(incident, now_ms, self._policy.resolve_after_s)

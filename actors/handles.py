@@ -17,7 +17,7 @@ from sentinel.detection.anomaly import Anomaly, SeriesHealth
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.curves import Explained
 from sentinel.ids import Fingerprint, IncidentId
-from sentinel.incidents.audit import Break
+from sentinel.incidents.audit import Break, Record
 from sentinel.incidents.facts import Entry, Fact
 from sentinel.incidents.nouns import Incident, IncidentState, Principal
 from sentinel.ports import DeadLetter, Located, Pending, Standing
@@ -86,6 +86,10 @@ class JournalHandle(Handle):
     async def records(self, after: int, limit: int) -> list[Located]:
         records: list[Located] = await self.call("records", after, limit)
         return records
+
+    async def switch_turns(self) -> list[Record]:
+        turns: list[Record] = await self.call("switch_turns")
+        return turns
 
     async def kill_switch(self) -> Switch:
         switch: Switch = await self.call("kill_switch")

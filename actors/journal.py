@@ -237,6 +237,10 @@ class JournalActor:
         """Up to `limit` records as they lie in the store, every incident's, after a position."""
         return await asyncio.to_thread(self._store.read_after, after, limit)
 
+    async def switch_turns(self) -> list[Record]:
+        """Every turn of the kill switch as it lies in the store, a chain of its own."""
+        return await asyncio.to_thread(self._store.switched)
+
     async def add_silence(self, silence: Silence) -> Silence:
         """Keep a silence. What returned is on disk; adding it again is harmless."""
         await asyncio.to_thread(self._silence_store.add, silence)

@@ -75,8 +75,11 @@ class Recollection:
         return recall.worth_telling(similar, IncidentId(""), self._limit), self._memory.note
 
     async def remember(self, incident: Incident) -> None:
-        """Keep a resolved incident. Raises Unavailable if memory is away; the incident then stays in `behind`."""
-        if self._remembered.get(incident.id) != incident.seq:
+        """Keep a resolved incident. Raises Unavailable if memory is away; the incident then stays in `behind`.
+
+        One that goes on in another is left out: its end is told there.
+        """
+        if not incident.merged_into and self._remembered.get(incident.id) != incident.seq:
             self._to_remember[incident.id] = None
             memory = memory_of(incident)
             await asyncio.to_thread(self._memory.remember, [memory])
@@ -103,12 +106,13 @@ class Recollection:
         held = await asyncio.to_thread(self._memory.held)
         written = 0
         async for page in resolved(self._journal):
-            missing = [incident for incident in page if held.get(incident.id) != incident.seq]
+            own = [incident for incident in page if not incident.merged_into]
+            missing = [incident for incident in own if held.get(incident.id) != incident.seq]
             if missing:
                 memories = await asyncio.to_thread(_memories_of, missing)
                 await asyncio.to_thread(self._memory.remember, memories)
                 written += len(missing)
-            self._remembered.update((incident.id, incident.seq) for incident in page)
+            self._remembered.update((incident.id, incident.seq) for incident in own)
         if written:
             log.info("memory reconciled", written=written)
         return written

@@ -33,4 +33,10 @@ def build_audit_router(settings: Settings, backend: Backend, clock: Clock) -> AP
         page = [schemas.AuditRecord(position=each.position, **asdict(each.record)) for each in found[:limit]]
         return schemas.AuditPage(records=page, next=page[-1].position if len(found) > limit else None)
 
+    @router.get("/api/v1/audit/switch", responses=refusals)
+    async def audit_switch() -> schemas.SwitchTurns:
+        """Every turn of the kill switch as it lies in the store, with its hashes."""
+        turns = await backend.journal.switch_turns()
+        return schemas.SwitchTurns(records=[schemas.ChainedRecord(**asdict(each)) for each in turns])
+
     return router

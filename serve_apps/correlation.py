@@ -74,6 +74,15 @@ class SilenceView(BaseModel):
     suppressed: int
 
 
+class AddedSilence(SilenceView):
+    """A new silence. It takes hold of incidents that open while it holds.
+
+    `still_told`: those that it matches and that are open already, so that people go on being told of them.
+    """
+
+    still_told: list[str]
+
+
 class SilenceList(BaseModel):
     """Silences that hold, will hold and are over, the newest first."""
 
@@ -81,16 +90,20 @@ class SilenceList(BaseModel):
 
 
 class Muted(BaseModel):
-    """An incident that a silence would touch now: its open alerts that match, and whether that is all of it."""
+    """An open incident that a silence matches: its open alerts that match, and whether that is all of it.
+
+    `still_told`: people go on being told of it, since a silence takes hold only of incidents that open while it holds.
+    """
 
     incident_id: str
     title: str
     alerts: list[str]
     whole: bool
+    still_told: bool
 
 
 class Preview(BaseModel):
-    """What a silence would keep quiet if it held now."""
+    """What is open and matches: of its like a silence would keep quiet what opens while it holds."""
 
     muted: list[Muted]
 
@@ -149,24 +162,23 @@ def correlation_router(
         return await _listing(await silenced.silences())
 
     @router.post("/api/v1/silences", tags=["silences"], responses=documented(400, 401, 403, 413, 503))
-    async def add_silence(body: SilenceBody, principal: Operator) -> SilenceView:
-        """Keep matching alerts from people until the end; incidents are still opened, and counted."""
-        made = body.silence(principal.name, clock.now_ms())
-        return (await _listing([await silenced.add_silence(made)])).silences[0]
+    async def add_silence(body: SilenceBody, principal: Operator) -> AddedSilence:
+        """Keep matching alerts from people until the end; incidents are still opened, and counted.
+
+        It takes hold of incidents that open while it holds, not of those that are open already.
+        """
+        made = await silenced.add_silence(body.silence(principal.name, clock.now_ms()))
+        view = (await _listing([made])).silences[0]
+        still_told = [each.incident_id for each in await _muted(made) if each.still_told]
+        return AddedSilence(**dict(view), still_told=still_told)
 
     @router.post("/api/v1/silences/preview", tags=["silences"], responses=documented(400, 401, 403, 413, 503))
     async def preview_silence(body: SilenceBody, principal: Operator) -> Preview:
-        """What the silence would keep quiet if it held now; nothing is kept."""
-        meant = body.silence(principal.name, clock.now_ms())
-        unresolved = {each.id: each for each in await journal.unresolved()}
-        found = silences.preview(meant, unresolved.values())
-        muted = []
-        for incident_id, alerts in found.items():
-            incident = unresolved[incident_id]
-            whole = silences.covers(meant, incident.alerts)
-            told = [f"{alert.service} {alert.metric} {alert.direction}" for alert in alerts]
-            muted.append(Muted(incident_id=incident_id, title=incident.title, alerts=told, whole=whole))
-        return Preview(muted=muted)
+        """What the silence matches of what is open now; nothing is kept.
+
+        It would take hold of the like that open while it holds; people go on being told of what is open already.
+        """
+        return Preview(muted=await _muted(body.silence(principal.name, clock.now_ms())))
 
     @router.post(
         "/api/v1/silences/{silence_id}/end", tags=["silences"], responses=documented(400, 401, 403, 404, 409, 503)
@@ -177,6 +189,25 @@ def correlation_router(
         """End a silence before its time."""
         after = await silenced.end_silence(silence_id, clock.now_ms(), principal.name)
         return (await _listing([after])).silences[0]
+
+    async def _muted(meant: Silence) -> list[Muted]:
+        unresolved = {each.id: each for each in await journal.unresolved()}
+        found = silences.preview(meant, unresolved.values())
+        muted = []
+        for incident_id, alerts in found.items():
+            incident = unresolved[incident_id]
+            whole = silences.covers(meant, incident.alerts)
+            told = [f"{alert.service} {alert.metric} {alert.direction}" for alert in alerts]
+            muted.append(
+                Muted(
+                    incident_id=incident_id,
+                    title=incident.title,
+                    alerts=told,
+                    whole=whole,
+                    still_told=not incident.silenced,
+                )
+            )
+        return muted
 
     async def _listing(found: Sequence[Silence]) -> SilenceList:
         counts, now_ms = await silenced.silenced_counts(), clock.now_ms()

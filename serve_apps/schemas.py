@@ -127,10 +127,9 @@ class AuditReport(BaseModel):
     breaks: list[Break]
 
 
-class AuditRecord(BaseModel):
+class ChainedRecord(BaseModel):
     """An entry as it lies in the store: the texts that were hashed."""
 
-    position: int
     incident_id: str
     seq: int
     at_ms: int
@@ -139,6 +138,18 @@ class AuditRecord(BaseModel):
     body: str
     prev_hash: str
     hash: str
+
+
+class AuditRecord(ChainedRecord):
+    """An entry of an incident, and where it lies among those of all incidents."""
+
+    position: int
+
+
+class SwitchTurns(BaseModel):
+    """Every turn of the kill switch, the first first: a chain of its own beside those of the incidents."""
+
+    records: list[ChainedRecord]
 
 
 class AuditPage(BaseModel):

@@ -1,8 +1,10 @@
 """`sentinel audit show|verify|export`: who decided what, whether the record holds, and a copy of it."""
 
+import heapq
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from sentinel.cli.client import Client
 from sentinel.clock import iso
 from sentinel.errors import Invalid
 from sentinel.incidents.audit import Record, verify
+from sentinel.incidents.nouns import SENTINEL
 
 _PAGE = 500
 _DECISIONS = frozenset(
@@ -25,19 +28,29 @@ _DECISIONS = frozenset(
         "rollback_started",
         "incident_acknowledged",
         "approval_reminded",
+        "told_apart",
+        "told_same",
+        "incident_merged",
     }
 )
+_DECIDED_BY_HAND = frozenset({"incident_resolved", "incident_escalated"})  # by Sentinel itself they are no decision
 
 
 def show(client: Client, console: Console, incident: str) -> None:
-    """Every decision, oldest first: when, by whom, how they were authenticated, what they were shown, and why."""
+    """Every decision, oldest first: when, by whom, how they were authenticated, what they were shown, and why.
+
+    The turns of the kill switch are among them, unless it is asked for one incident.
+    """
     shown = 0
-    for record in records(client):
-        if record["kind"] not in _DECISIONS or (incident and record["incident_id"] != incident):
+    decisions = (record for record in records(client) if _decided(record))
+    for record in heapq.merge(decisions, turns(client), key=lambda each: int(each["at_ms"])):
+        if incident and record["incident_id"] != incident:
             continue
         shown += 1
         principal, fact = json.loads(record["principal"]), json.loads(record["body"])
         plan = fact.get("plan_id", record["incident_id"])
+        if other := fact.get("other_id") or fact.get("into"):
+            plan += f", {other}"
         what = record["kind"].replace("_", " ")
         line = f"{iso(record['at_ms'])[:19]}  [bold]{what}[/bold]  {escape(plan)}  by {escape(principal['name'])}"
         console.print(f"{line} ({escape(principal['id'])})")
@@ -83,13 +96,14 @@ def check_file(console: Console, file: Path) -> int:
     for each in breaks:
         console.print(f"[red]{each.incident_id} entry {each.seq}[/red]: {each.reason}")
     if not breaks:
-        console.print(f"every chain holds: {sum(map(len, chains.values()))} entries of {len(chains)} incidents")
+        console.print(f"every chain holds: {sum(map(len, chains.values()))} entries of {len(chains)} chains")
     return 1 if breaks else 0
 
 
 def export(client: Client, console: Console, file: Path | None) -> None:
-    """Every record as a line of JSON, to a file or to standard output."""
-    lines = (json.dumps(record, ensure_ascii=False, sort_keys=True) for record in records(client))
+    """Every record as a line of JSON, and every turn of the kill switch after them, to a file or standard output."""
+    every = chain(records(client), turns(client))
+    lines = (json.dumps(record, ensure_ascii=False, sort_keys=True) for record in every)
     if file is None:
         for line in lines:
             console.out(line, highlight=False)
@@ -111,3 +125,13 @@ def records(client: Client) -> Iterator[dict[str, Any]]:
         if page["next"] is None:
             return
         after = page["next"]
+
+
+def turns(client: Client) -> Iterator[dict[str, Any]]:
+    """Every turn of the kill switch, which has a chain of its own."""
+    yield from client.get("/api/v1/audit/switch")["records"]
+
+
+def _decided(record: dict[str, Any]) -> bool:
+    by_hand = record["kind"] in _DECIDED_BY_HAND and json.loads(record["principal"])["via"] != SENTINEL.via
+    return by_hand or record["kind"] in _DECISIONS

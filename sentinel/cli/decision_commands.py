@@ -53,7 +53,7 @@ def audit_show(
     api_url: ApiUrl = DEFAULT_URL,
     key: Key = "",
 ) -> None:
-    """Every decision: when, by whom, how they were authenticated, what they were shown, and why."""
+    """Every decision, and every turn of the kill switch: when, by whom, how authenticated, shown what, and why."""
     from sentinel.cli import audit as command  # noqa: PLC0415 keeps --help quick
 
     command.show(client(api_url, key), console, incident)
@@ -77,7 +77,7 @@ def audit_export(
     api_url: ApiUrl = DEFAULT_URL,
     key: Key = "",
 ) -> None:
-    """Every record as a line of JSON, hashes and all."""
+    """Every record, and every turn of the kill switch, as a line of JSON, hashes and all."""
     from sentinel.cli import audit as command  # noqa: PLC0415 keeps --help quick
 
     command.export(client(api_url, key), console, file)

@@ -79,11 +79,11 @@ def silence_add(
     lasts: Lasts,
     comment: Comment,
     start: Start = "",
-    preview: Annotated[bool, typer.Option("--preview", help="Only say what it would keep quiet now.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Only say which open incidents it matches.")] = False,
     api_url: ApiUrl = DEFAULT_URL,
     key: Key = "",
 ) -> None:
-    """Keep alerts from people until the end: incidents are still opened and counted."""
+    """Keep incidents of such alerts that open until the end from people: they are still opened and counted."""
     from sentinel.cli import quiet as command  # noqa: PLC0415 keeps --help quick
     from sentinel.clock import SystemClock  # noqa: PLC0415 keeps --help quick
 

@@ -13,6 +13,7 @@ from sentinel.clock import Clock, iso
 from sentinel.errors import Invalid
 
 _MATCHER = re.compile(r"^(?P<name>[^=!]+)(?P<sign>!?=)(?P<value>.*)$")
+_TAKES_HOLD = "it takes hold of incidents that open while it holds"
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 
 
@@ -26,19 +27,24 @@ def body_of(matchers: Sequence[str], start: str, lasts: str, comment: str, clock
 
 
 def add(client: Client, console: Console, body: dict[str, Any]) -> None:
-    """Keep it, and say its id."""
+    """Keep it, and say its id and what it does not take hold of."""
     view = client.post("/api/v1/silences", body)
     console.print(f"{view['silence']['id']} holds from {view['starts_at'][:19]} until {view['ends_at'][:19]}")
+    told = ", ".join(view["still_told"])
+    console.print(_TAKES_HOLD + (f"; people are still told of what is open already: {told}" if told else ""))
 
 
 def preview(client: Client, console: Console, body: dict[str, Any]) -> None:
-    """What it would keep quiet now."""
+    """What it matches of what is open, and what it would do to the like of it."""
     muted = client.post("/api/v1/silences/preview", body)["muted"]
     for each in muted:
-        how = "whole" if each["whole"] else "in part, so people are still told"
-        console.print(f"{each['incident_id']} {escape(each['title'])}: {how}; {escape(', '.join(each['alerts']))}")
-    if not muted:
-        console.print("it would keep nothing quiet now")
+        how = (
+            "its like would be kept quiet" if each["whole"] else "matched in part, so of its like people would be told"
+        )
+        now = "it is open already, so people are still told" if each["still_told"] else "it is quiet already"
+        alerts = escape(", ".join(each["alerts"]))
+        console.print(f"{each['incident_id']} {escape(each['title'])}: {how}; {now}; {alerts}")
+    console.print(_TAKES_HOLD if muted else f"{_TAKES_HOLD}; it matches none that is open now")
 
 
 def listing(client: Client, console: Console) -> None:

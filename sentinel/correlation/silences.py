@@ -1,7 +1,8 @@
 """Silences and maintenance windows: what people do not want to be told of, until when, who said so and why.
 
 An alert that a silence matches still opens or joins an incident; an incident of nothing but such alerts is kept from
-people, and planned for by nobody, until the silence ends or something else joins it.
+people, and planned for by nobody, until the silence ends or something else joins it. An incident that is open already
+stays as it is: people were told of it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -139,7 +140,10 @@ def covers(one: Silence, alerts: Iterable[Alert]) -> bool:
 
 
 def preview(meant: Silence, incidents: Iterable[Incident]) -> Mapping[IncidentId, tuple[Alert, ...]]:
-    """What the silence would keep quiet if it held now: the open alerts it matches, by unresolved incident."""
+    """What the silence matches of what is open: the open alerts, by unresolved incident.
+
+    Those incidents stay as they are: a silence takes hold of an incident that opens while it holds.
+    """
     found: dict[IncidentId, tuple[Alert, ...]] = {}
     for incident in incidents:
         if incident.state is not IncidentState.RESOLVED:

@@ -211,3 +211,47 @@ async def test_while_a_plan_is_live_nothing_is_split_or_merged(rig: Rig) -> None
         await stage.same_as(other.id, one.id, ANNA, "")
     with pytest.raises(Conflict, match="same as itself"):
         await stage.same_as(one.id, one.id, ANNA, "")
+
+
+async def test_a_merge_that_a_plan_came_between_is_finished_once_the_plan_is_over(rig: Rig) -> None:
+    stage = rig.correlation()
+    await place(stage, anomaly("payments"))
+    await place(stage, anomaly("somewhere-else", "memory_usage", started_s=60))
+    one, other = await incidents(rig)
+    between = plan(incident=other.id)
+    told = f.ToldSame(
+        other_id=other.id,
+        alerts=other.alerts,
+        suspects=one.suspects,
+        occurrences=other.occurrences,
+        similarity=0.5,
+        reason="one node",
+    )
+    await rig.journal.append(one.id, one.seq, [told], ANNA, rig.clock.now_ms())
+    await rig.tell(f.PlanProposed(plan=between), incident=other.id)
+    await stage.settle(await rig.incident(one.id))
+    assert (await rig.incident(other.id)).merged_into is None
+    await rig.tell(f.PlanCancelled(plan_id=between.plan_id, reason="not now"), incident=other.id)
+    await stage.settle(await rig.incident(one.id))
+    assert (await rig.incident(other.id)).merged_into == one.id
+
+
+async def test_a_merge_whose_second_fact_comes_too_late_is_counted_once(rig: Rig) -> None:
+    stage = rig.correlation()
+    await place(stage, anomaly("payments"))
+    await place(stage, anomaly("somewhere-else", "memory_usage", started_s=60))
+    one, other = await incidents(rig)
+    appends = 0
+
+    def too_late(name: str) -> None:
+        nonlocal appends
+        appends += name == "append"
+        if name == "append" and appends == 2:
+            raise Conflict("the incident moved on")
+
+    journal = Proxy(rig.journal, before=too_late)
+    await rig.correlation(journal=journal).same_as(other.id, one.id, ANNA, "")
+    await rig.correlation().settle(await rig.incident(one.id))
+    assert (await rig.incident(other.id)).merged_into == one.id
+    one = await rig.incident(one.id)
+    assert (one.occurrences, len(one.corrections)) == (2, 1)

@@ -52,6 +52,19 @@ async def test_what_is_not_over_is_not_remembered(rig: Rig) -> None:
     assert await recollection(rig).reconcile() == 0
 
 
+async def test_what_goes_on_in_another_is_not_remembered_as_resolved(rig: Rig) -> None:
+    known = await over(rig, 1)
+    merged = await rig.tell(
+        opened(), f.IncidentMerged(into=known.id, reason="one node"), incident=IncidentId("inc-20231114-00000002-1")
+    )
+    remembering = recollection(rig)
+    await remembering.remember(merged)
+    assert (rig.memory.held(), remembering.behind()) == ({}, ())
+    assert await remembering.reconcile() == 1
+    assert await remembering.rebuild() == 1
+    assert rig.memory.held() == {known.id: known.seq}
+
+
 async def test_a_rebuild_forgets_what_the_journal_does_not_know(rig: Rig) -> None:
     known = await over(rig, 1)
     rig.memory.remember([replace(memory_of(known), incident_id=IncidentId("inc-20200101-00000000-1"))])

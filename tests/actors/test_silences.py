@@ -10,7 +10,7 @@ from sentinel.adapters.in_memory_silences import InMemorySilenceStore
 from sentinel.correlation.silences import Matcher, silence
 from sentinel.detection.anomaly import Condition
 from sentinel.errors import NotFound, Unavailable
-from sentinel.incidents.nouns import Incident
+from sentinel.incidents.nouns import Incident, Principal
 from tests.actors.rig import Rig, anomaly
 from tests.unit.incidents.make import T0
 
@@ -25,8 +25,8 @@ def rig() -> Rig:
     return made
 
 
-async def quiet(rig: Rig, service: str = "payments") -> str:
-    made = silence([Matcher(name="service", value=service)], T0, T0 + HOUR, "Ann", "a deploy", T0)
+async def quiet(rig: Rig, service: str = "payments", lasts_ms: int = HOUR) -> str:
+    made = silence([Matcher(name="service", value=service)], T0, T0 + lasts_ms, "Ann", "a deploy", T0)
     return (await rig.journal.add_silence(made)).id
 
 
@@ -87,6 +87,34 @@ async def test_one_that_is_over_under_its_silence_stays_quiet(rig: Rig) -> None:
     await stage.settle(incident)
     assert "silence_ended" not in await rig.kinds(incident.id)
     assert (await rig.kinds(incident.id))[-1] == "incident_resolved"
+
+
+async def test_the_silence_of_what_is_over_need_not_hold(rig: Rig) -> None:
+    await quiet(rig, "payments", 60_000)
+    await quiet(rig, "checkout")
+    stage, incident = await placed(rig, anomaly("payments", ended_s=20), anomaly("checkout"))
+    assert incident.silenced
+    rig.clock.advance(120)
+    await stage.settle(incident)
+    assert (await rig.journal.incident(incident.id)).silenced
+    rig.clock.advance(HOUR / 1000)
+    await stage.settle(await rig.journal.incident(incident.id))
+    assert not (await rig.journal.incident(incident.id)).silenced
+
+
+async def test_what_is_split_off_a_silenced_incident_is_silenced_too(rig: Rig) -> None:
+    silenced_by = await quiet(rig)
+    stage, incident = await placed(rig, *(anomaly("payments", labels={"pod": pod}) for pod in "ab"))
+    leaving = incident.alerts[1].fingerprint
+    await stage.not_duplicate(incident.id, (leaving,), Principal(id="anna", name="Anna", via="api"), "another pod")
+    (new,) = [each for each in await rig.journal.incidents() if each.id != incident.id]
+    assert (new.silenced, new.silenced_by) == (True, silenced_by)
+    await rig.approval().settle(new)
+    assert rig.messenger.posted == []
+    await rig.journal.end_silence(silenced_by, rig.clock.now_ms() + 1, "Bob")
+    rig.clock.advance(1)
+    await stage.settle(new)
+    assert not (await rig.journal.incident(new.id)).silenced
 
 
 async def test_a_journal_without_silences_says_so(rig: Rig) -> None:

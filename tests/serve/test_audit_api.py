@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sentinel.cli.audit import check_file
+from sentinel.cli.audit import check_file, export, show
 from sentinel.errors import Invalid
+from sentinel.ids import IncidentId
+from sentinel.incidents import facts as f
 from sentinel.incidents.audit import Record, verify
-from sentinel.incidents.nouns import Plan, PlanState
-from tests.serve.door_rig import Door
+from sentinel.incidents.nouns import Plan, PlanState, Principal
+from tests.serve.door_rig import Door, given
 from tests.unit.incidents.make import ID, opened
 
 
@@ -130,3 +132,44 @@ async def test_an_incident_is_acknowledged_by_api(door: Door) -> None:
     )
     assert (await door.http.post(path, json={})).status_code == 409
     assert (await door.http.post("/api/v1/incidents/inc-x/acknowledge", json={})).status_code == 404
+
+
+async def test_the_words_of_people_and_the_turns_of_the_switch_are_in_the_record(door: Door, tmp_path: Path) -> None:
+    anna = Principal(id="anna", name="Anna", via="api")
+    first = await door.rig.tell(opened())
+    other = IncidentId("inc-20231114-00000002-1")
+    second = await door.rig.tell(opened(), incident=other)
+    now_ms = door.clock.now_ms()
+    told = f.ToldSame(other_id=other, alerts=(), suspects=(), occurrences=0, similarity=0.5, reason="one node")
+    await door.journal.append(ID, first.seq, [told], anna, now_ms)
+    merged = f.IncidentMerged(into=ID, reason="the same, says Anna")
+    await door.journal.append(other, second.seq, [merged], anna, now_ms + 1)
+    await door.journal.turn_kill_switch(True, anna, "AWS is odd", now_ms + 2)
+    resolved = f.IncidentResolved(reason="by hand")
+    await door.journal.append(ID, first.seq + 1, [resolved], anna, now_ms + 3)
+    await door.rig.tell(opened(), f.IncidentResolved(reason="quiet"), incident=IncidentId("inc-20231114-00000003-1"))
+    client = given(
+        {
+            "/api/v1/audit/records": {"records": await records(door, 100), "next": None},
+            "/api/v1/audit/switch": (await door.http.get("/api/v1/audit/switch")).json(),
+        }
+    )
+
+    def shown(incident: str = "") -> list[str]:
+        with (tmp_path / "out").open("w") as out:
+            show(client, Console(file=out, width=200), incident)
+        return (tmp_path / "out").read_text().splitlines()
+
+    assert [line[4:] if line.startswith(" ") else line[21:] for line in shown()] == [
+        *(f"told same  {ID}, {other}  by Anna (anna)", "one node"),
+        *(f"incident merged  {other}, {ID}  by Anna (anna)", "the same, says Anna"),
+        *("stopped  kill-switch  by Anna (anna)", "AWS is odd"),
+        *(f"incident resolved  {ID}  by Anna (anna)", "by hand"),
+    ]
+    assert len(shown(other)) == 2
+    file, console = tmp_path / "export.jsonl", Console(file=(tmp_path / "said").open("w"), width=200)
+    export(client, console, file)
+    assert "AWS is odd" in file.read_text()
+    assert check_file(console, file) == 0
+    file.write_text(file.read_text().replace("AWS is odd", "AWS is fine"))
+    assert check_file(console, file) == 1

@@ -47,6 +47,7 @@ POLICIES: dict[str, Policy] = {
     "GET /api/v1/kill-switch": "read",
     "PUT /api/v1/kill-switch": "approve",  # stopping; resuming takes admin, see test_kill_switch.py
     "GET /api/v1/audit/records": "read",
+    "GET /api/v1/audit/switch": "read",
     "GET /api/v1/topology": "read",
     "GET /api/v1/silences": "read",
     "POST /api/v1/silences": "operate",

@@ -1,14 +1,18 @@
 """Corrections, silences, topology and memory through the door."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from sentinel.cli.quiet import add as command_add
+from sentinel.cli.quiet import preview as command_preview
 from sentinel.correlation.topology import Edge, Seen, Source
 from sentinel.incidents import facts as f
 from tests.actors.rig import anomaly
-from tests.serve.door_rig import NOW, Door
+from tests.serve.door_rig import NOW, Door, given
 
 SILENCES = "/api/v1/silences"
 
@@ -79,21 +83,40 @@ async def test_what_is_refused(door: Door, path: str, body: dict[str, Any], stat
 
 async def test_a_silence_from_its_preview_to_its_end(door: Door) -> None:
     previewed = (await door.http.post(f"{SILENCES}/preview", json=quiet())).json()["muted"]
-    assert [(each["alerts"], each["whole"]) for each in previewed] == [(["payments latency_seconds up"], True)]
+    told = [(each["alerts"], each["whole"], each["still_told"]) for each in previewed]
+    assert told == [(["payments latency_seconds up"], True, True)]
     assert (await door.http.get(SILENCES)).json() == {"silences": []}
     made = (await door.http.post(SILENCES, json=quiet())).json()
     assert (made["active"], made["suppressed"], made["silence"]["author"]) == (True, 0, made["silence"]["author"])
     one = (await ids(door))[0]
+    assert made["still_told"] == [one], "it was open already"
     await door.rig.tell(f.IncidentResolved(reason="by hand"), incident=one)  # type: ignore[arg-type]
     await door.correlation.submit([anomaly("payments", started_s=1200)])
     for _ in range(2):  # the first try takes the incident for open still
         await door.correlation.group()
     (listed,) = (await door.http.get(SILENCES)).json()["silences"]
     assert listed["suppressed"] == 1
+    (again,) = (await door.http.post(f"{SILENCES}/preview", json=quiet())).json()["muted"]
+    assert again["still_told"] is False
     ended = await door.http.post(f"{SILENCES}/{made['silence']['id']}/end", json={})
     assert ended.status_code == 200
     assert ended.json()["active"] is False
     assert (await door.http.post(f"{SILENCES}/{made['silence']['id']}/end", json={})).status_code == 409
+
+
+async def test_the_command_says_what_a_silence_does_not_take_hold_of(door: Door, tmp_path: Path) -> None:
+    one = (await ids(door))[0]
+    client = given(
+        {path: (await door.http.post(path, json=quiet())).json() for path in (f"{SILENCES}/preview", SILENCES)}
+    )
+    holds = "it takes hold of incidents that open while it holds"
+    told = f"{holds}; people are still told of what is open already: {one}"
+    for command, last in ((command_preview, holds), (command_add, told)):
+        with (tmp_path / "out").open("w") as out:
+            command(client, Console(file=out, width=300), quiet())
+        lines = (tmp_path / "out").read_text().splitlines()
+        assert (len(lines), lines[1]) == (2, last)
+        assert ("it is open already, so people are still told" in lines[0]) is (command is command_preview)
 
 
 @pytest.mark.parametrize(
