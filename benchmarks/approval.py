@@ -51,6 +51,7 @@ from sentinel.sandbox.slack import SlackDouble, running
 from sentinel.sandbox.slack.workspace import Message
 from serve_apps.slack import slack_routes
 from serve_apps.slack_people import web_client
+from serve_apps.slack_switch import SlackSwitch
 
 CLUSTER = "arn:aws:ecs:us-east-1:123456789012:cluster/prod"
 SECRET, TOKEN, KEY = "benchmark", "benchmark", b"benchmark"
@@ -163,6 +164,7 @@ async def measure(plans: int, at_once: int, folder: Path) -> tuple[list[float], 
             decisions=stage,
             incidents=journal,
             views=SlackViews(),
+            switch=SlackSwitch(journal=journal, policy=ApprovalPolicy(), directory=None, clock=CLOCK),
             clock=CLOCK,
             client=web_client(TOKEN, f"{slack_url}/api/"),
         )

@@ -37,7 +37,8 @@ from serve_apps.slack_payloads import (
     parse,
     printable,
 )
-from serve_apps.slack_people import SLACK_FAILS, failure, look_up, whisper
+from serve_apps.slack_people import SLACK_FAILS, failure, look_up, principal_of, whisper
+from serve_apps.slack_switch import SlackSwitch
 
 APPROVE, REJECT = "sentinel_approve", "sentinel_reject"  # the card's action ids
 MAX_BODY = 1024 * 1024
@@ -67,12 +68,14 @@ def slack_routes(
     decisions: Decisions,
     incidents: Incidents,
     views: Views,
+    switch: SlackSwitch,
     clock: Clock,
     client: AsyncWebClient | None = None,
     team_id: str = "",
 ) -> list[Route]:
     """The door for Slack. Without a `client` (a bot token) nobody is looked up, told or shown anything."""
-    door = _Door(verify, decisions, ReadingDesk(decisions, incidents, views, client), clock, client, team_id)
+    desk = ReadingDesk(decisions, incidents, views, switch, client)
+    door = _Door(verify, decisions, desk, clock, client, team_id)
     return [Route("/slack/events", door.events, methods=["POST"])]
 
 
@@ -181,7 +184,7 @@ class _Door:
             if refused:
                 return refused
             name = printable(real_name)[:80] or name
-        principal = Principal(id=f"slack:{person.team}/{person.user}", name=name or person.user, via="slack")
+        principal = principal_of(person, name)
         came = _provenance(interaction, signed)
         deadline = self._clock.monotonic() + _DECIDE_WITHIN_S
         while True:

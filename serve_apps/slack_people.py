@@ -11,7 +11,9 @@ import structlog
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from sentinel.incidents.nouns import Principal
 from sentinel.settings import LOOPBACK_HOSTS
+from serve_apps.slack_payloads import Person
 
 _TIMEOUT_S = 5
 # What a call of slack_sdk may raise; the last where it takes a plain text for a mapping.
@@ -27,6 +29,11 @@ def web_client(bot_token: str, api_url: str) -> AsyncWebClient:
     if urlsplit(api_url).hostname in LOOPBACK_HOSTS:
         client.proxy = None  # slack_sdk takes HTTPS_PROXY for every address
     return client
+
+
+def principal_of(person: Person, name: str) -> Principal:
+    """Who the journal says did it; `name` is what Slack calls them."""
+    return Principal(id=f"slack:{person.team}/{person.user}", name=name or person.user, via="slack")
 
 
 async def look_up(client: AsyncWebClient, user_id: str, team_id: str) -> tuple[str, str]:

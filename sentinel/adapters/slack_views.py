@@ -7,12 +7,15 @@ from sentinel.adapters.slack_blocks import Block, context, plain_text, section
 from sentinel.adapters.slack_plan import APPROVE, NARROW, REJECT, narrowable, shown_whole, step_texts
 from sentinel.adapters.slack_text import clean, code, escape, lines, when
 from sentinel.incidents.nouns import Incident, IncidentState, PlanRecord, PlanState
+from sentinel.remediation.switch import Switch
 
 _MOST_LISTED = 15
 _STATES = {IncidentState.OPEN: 0, IncidentState.MITIGATING: 1, IncidentState.ESCALATED: 2, IncidentState.RESOLVED: 3}
 HELP = (
     "*/sentinel status* what goes on\n*/sentinel incidents* those that are not over\n"
-    "*/sentinel show INCIDENT* one of them\n*/sentinel approve PLAN* read a plan, and say yes"
+    "*/sentinel show INCIDENT* one of them\n*/sentinel approve PLAN* read a plan, and say yes\n"
+    "*/sentinel kill-switch* whether anything is sent\n"
+    "*/sentinel kill-switch stop REASON* hold all that is not yet sent"
 )
 
 
@@ -122,6 +125,15 @@ class SlackViews:
         if waiting:
             text += "\n" + "\n".join(self._entry(each) for each in waiting[:5])
         return [section(text)]
+
+    def switch(self, switch: Switch) -> list[Block]:
+        """The kill switch, who turned it and why."""
+        text = "*Stopped: nothing is sent.*" if switch.stopped else "*The kill switch is off:* approved plans run."
+        if switch.principal:
+            verb = "Stopped" if switch.stopped else "Resumed"
+            text += f"\n{verb} by {escape(switch.principal.name, 80)} {when(switch.at_ms)}"
+            text += ". To resume: API or CLI, with the scope admin" if switch.stopped else ""
+        return [section(f"{text}\n{escape(switch.reason, 1000)}" if switch.reason else text)]
 
     def _entry(self, incident: Incident) -> str:
         record = incident.live_plan

@@ -4,24 +4,30 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import httpx
 import msgspec
 import pytest_asyncio
 from starlette.applications import Starlette
 
+from actors.api import Journal as JournalPort
 from sentinel.adapters import slack_card
 from sentinel.adapters.slack_signature import verify
 from sentinel.adapters.slack_views import SlackViews
 from sentinel.clock import ManualClock
+from sentinel.errors import Unavailable
+from sentinel.incidents.audit import Record
 from sentinel.incidents.nouns import Incident, Principal
 from sentinel.remediation.approval import Provenance
+from sentinel.remediation.approval_policy import ApprovalPolicy
+from sentinel.remediation.switch import Switch, next_record, state_of
 from sentinel.sandbox.slack import SlackDouble, running
 from sentinel.sandbox.slack.clicks import payload, signed_headers
 from sentinel.sandbox.slack.workspace import Message
 from serve_apps.slack import slack_routes
 from serve_apps.slack_people import web_client
+from serve_apps.slack_switch import SlackSwitch
 
 SECRET = "signing-secret-for-tests"
 TOKEN = "xoxb-token-for-tests"
@@ -101,6 +107,35 @@ class Incidents:
 
 
 @dataclass
+class Journal:
+    """The kill switch as the journal keeps it: a chain of records."""
+
+    turns: list[Record] = field(default_factory=list)
+    slow: bool = False
+
+    async def kill_switch(self) -> Switch:
+        return state_of(self.turns[-1] if self.turns else None)
+
+    async def turn_kill_switch(self, stopped: bool, principal: Principal, reason: str, at_ms: int) -> Switch:
+        if self.slow:
+            raise TimeoutError
+        self.turns.append(next_record(self.turns, stopped, principal, reason, at_ms))
+        return await self.kill_switch()
+
+
+@dataclass
+class Directory:
+    """User groups of the workspace; one that is not here cannot be read."""
+
+    groups: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    async def members(self, group: str) -> frozenset[str]:
+        if group not in self.groups:
+            raise Unavailable("Slack is away")
+        return self.groups[group]
+
+
+@dataclass
 class Rig:
     """The door, the double that clicks on it, and what came of it."""
 
@@ -110,6 +145,8 @@ class Rig:
     http: httpx.AsyncClient
     message: Message
     incidents: Incidents
+    journal: Journal
+    directory: Directory
 
     async def send(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
         return await self.http.post("/slack/events", content=body, headers=headers)
@@ -156,9 +193,10 @@ def check(headers: Mapping[str, str], body: bytes, now_ms: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def standing(*, with_bot: bool) -> AsyncIterator[Rig]:
+async def standing(*, with_bot: bool, policy: ApprovalPolicy | None = None) -> AsyncIterator[Rig]:
     """The door and the double; without a bot token Slack's Web API is not served, for nobody calls it."""
     clock, decisions, app, incidents = ManualClock(), Decisions(), Starlette(), Incidents()
+    journal, directory = Journal(), Directory()
     transport = httpx.ASGITransport(app)
     double = SlackDouble(
         signing_secret=SECRET,
@@ -179,11 +217,18 @@ async def standing(*, with_bot: bool) -> AsyncIterator[Rig]:
             decisions=decisions,
             incidents=incidents,
             views=SlackViews(),
+            switch=SlackSwitch(
+                journal=cast(JournalPort, journal),
+                policy=policy or ApprovalPolicy(),
+                directory=directory,
+                clock=clock,
+            ),
             clock=clock,
             client=web_client(TOKEN, f"{url}/api/") if with_bot else None,
             team_id="T0ACME",
         )
-        yield Rig(double, decisions, clock, http, double.workspace.post("C0SENTINEL", "", buttons()), incidents)
+        message = double.workspace.post("C0SENTINEL", "", buttons())
+        yield Rig(double, decisions, clock, http, message, incidents, journal, directory)
 
 
 @pytest_asyncio.fixture

@@ -17,12 +17,14 @@ from structlog.testing import capture_logs
 from sentinel.adapters import slack_card
 from sentinel.adapters.slack_views import SlackViews
 from sentinel.incidents.nouns import Plan, PlanState
+from sentinel.remediation.approval_policy import ApprovalPolicy
 from sentinel.remediation.sealing import CARD, modal_for, value_mac
 from sentinel.sandbox.slack import SlackDouble, running
 from sentinel.sandbox.slack.clicks import command_body, form_body, home_body, payload, signed_headers
 from sentinel.sandbox.slack.workspace import Message
 from serve_apps.slack import slack_routes
 from serve_apps.slack_people import web_client
+from serve_apps.slack_switch import SlackSwitch
 from tests.actors.rig import KEY, Rig, eventually
 from tests.actors.test_approval import waiting
 from tests.serve.slack_rig import SECRET, TOKEN, check
@@ -82,6 +84,7 @@ async def world() -> AsyncIterator[World]:
             decisions=stage,
             incidents=rig.journal,
             views=SlackViews(),
+            switch=SlackSwitch(journal=rig.journal, policy=ApprovalPolicy(), directory=None, clock=rig.clock),
             clock=rig.clock,
             client=web_client(TOKEN, f"{url}/api/"),
             team_id="T0ACME",
