@@ -177,6 +177,14 @@ class ApprovalActor:
 
         return await self._by_principal(IncidentId(incident_id), facts, principal)
 
+    async def prove(self, incident_id: str, principal: Principal, came: Provenance) -> None:
+        """Whether a press about an incident came from a button that Sentinel showed. Raises Forbidden, or NotFound."""
+        incident = await self._journal.incident(IncidentId(incident_id))
+        if incident is None:
+            raise NotFound(f"there is no incident {incident_id}")
+        if why := unproven(came, incident_id, "", principal, incident, self._key):
+            raise Forbidden(why)
+
     async def close(
         self, incident_id: str, verb: Literal["resolve", "escalate"], principal: Principal, reason: str
     ) -> str:

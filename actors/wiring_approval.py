@@ -40,13 +40,13 @@ def approval_actor(
 ) -> None:
     """Build `actor` from the settings, in its own process."""
     messenger, policy, key = slack_messenger(settings), settings.approval.policy, value_key(settings)
-    public_url = settings.api.public_url
+    public_url, forms = settings.api.public_url, settings.slack.bot_token is not None
     cards = None
     if messenger:
         cards = Cards(
             journal,
             messenger,
-            lambda incident: card(incident, public_url=public_url, key=key, policy=policy),
+            lambda incident: card(incident, public_url=public_url, key=key, policy=policy, forms=forms),
             clock,
             narrate,
         )

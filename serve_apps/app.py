@@ -41,6 +41,7 @@ from serve_apps.lanes import Scorer
 from serve_apps.metrics import Meter
 from serve_apps.slack import slack_routes
 from serve_apps.slack_people import web_client
+from serve_apps.slack_quieting import SlackQuieting
 from serve_apps.slack_switch import SlackSwitch
 
 APP_NAME = "sentinel"
@@ -146,6 +147,12 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
                     policy=settings.approval.policy,
                     directory=wiring_approval.slack_directory(settings, clock),
                     clock=clock,
+                ),
+                quieting=SlackQuieting(
+                    approval=backend.approval,
+                    correlation=behind.correlation,
+                    incidents=backend.journal,
+                    silenced=behind.silences,
                 ),
                 clock=clock,
                 client=web_client(token.get_secret_value(), settings.slack.api_url) if token else None,

@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 import structlog
 from slack_sdk.web.async_client import AsyncWebClient
 
+from sentinel.correlation.apart import choices
+from sentinel.correlation.silences import services_of
 from sentinel.errors import Conflict, Invalid, NotFound, SentinelError
 from sentinel.ids import IncidentId, incident_of_plan
 from sentinel.incidents.nouns import Incident, IncidentState, PlanRecord, PlanState, Principal
@@ -92,6 +94,10 @@ class Views(Protocol):
 
     def plan_modal(self, incident: Incident, record: PlanRecord, metadata: str) -> dict[str, Any]: ...
 
+    def unlike_modal(self, incident: Incident, metadata: str) -> dict[str, Any]: ...
+
+    def silence_modal(self, incident: Incident, metadata: str) -> dict[str, Any]: ...
+
     def home(self, incidents: Sequence[Incident]) -> dict[str, Any]: ...
 
     def listing(self, incidents: Sequence[Incident]) -> list[dict[str, Any]]: ...
@@ -118,8 +124,10 @@ class ReadingDesk:
         self._switch = switch
 
     async def modal(self, pressed: Pressed) -> dict[str, Any]:
-        """What Reject or Edit opens. Raises NotFound, or Conflict where the plan is another one by now."""
+        """What a button opens. Raises NotFound, or Conflict where what it is about is another by now."""
         about = pressed.about
+        if about.incident:
+            return await self._about_incident(pressed)
         if pressed.action == "sentinel_reject":
             return self._views.reject_modal(about.plan, metadata_of(about))
         async with asyncio.timeout(_ANSWER_WITHIN_S):
@@ -130,6 +138,18 @@ class ReadingDesk:
         index, name, low, high = found
         metadata = metadata_of(replace(about, index=index, name=name))
         return self._views.narrow_modal(record, metadata, index, name, low, high)
+
+    async def _about_incident(self, pressed: Pressed) -> dict[str, Any]:
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            incident = await self._incidents.incident(IncidentId(pressed.about.incident))
+        if incident is None:
+            raise NotFound(f"there is no incident {pressed.about.incident}")
+        metadata = metadata_of(pressed.about)
+        if pressed.action == "sentinel_silence" and services_of(incident):
+            return self._views.silence_modal(incident, metadata)
+        if pressed.action == "sentinel_unlike" and choices(incident):
+            return self._views.unlike_modal(incident, metadata)
+        raise Conflict(f"incident {incident.id} changed since it was shown: look at the card again")
 
     async def answer(self, typed: Typed) -> tuple[Blocks, str]:
         """The answer to a slash command, blocks and text, within the time that Slack waits."""

@@ -55,14 +55,25 @@ async def look_up(client: AsyncWebClient, user_id: str, team_id: str) -> tuple[s
 
 async def whisper(client: AsyncWebClient, channel: str, user: str, line: str) -> None:
     """Tell one person something in a channel; where that fails, the card still tells the truth."""
-    block = {"type": "section", "text": {"type": "plain_text", "text": line[:1500], "emoji": False}}
-    text = line[:1500].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     try:
-        await client.chat_postEphemeral(
-            channel=channel, user=user, text=text, blocks=[block], parse="none", link_names=False
-        )
+        await client.chat_postEphemeral(channel=channel, user=user, **_plain(line))
     except SLACK_FAILS as error:
         log.warning("clicker not told", user=user, error=failure(error))
+
+
+async def tell_thread(client: AsyncWebClient, channel: str, ts: str, line: str) -> None:
+    """Tell those who follow a card; for what no incident's history has, so that where it fails it is not told."""
+    try:
+        await client.chat_postMessage(channel=channel, thread_ts=ts, **_plain(line))
+    except SLACK_FAILS as error:
+        log.warning("thread not told", channel=channel, ts=ts, error=failure(error))
+
+
+def _plain(line: str) -> dict[str, Any]:
+    """A line of which nothing is taken for a mention, a link or a format."""
+    block = {"type": "section", "text": {"type": "plain_text", "text": line[:1500], "emoji": False}}
+    text = line[:1500].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return {"text": text, "blocks": [block], "parse": "none", "link_names": False}
 
 
 def failure(error: Exception) -> str:

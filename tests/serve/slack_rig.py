@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -16,7 +16,8 @@ from sentinel.adapters import slack_card
 from sentinel.adapters.slack_signature import verify
 from sentinel.adapters.slack_views import SlackViews
 from sentinel.clock import ManualClock
-from sentinel.errors import Unavailable
+from sentinel.correlation.silences import Silence
+from sentinel.errors import Forbidden, Unavailable
 from sentinel.incidents.audit import Record
 from sentinel.incidents.nouns import Incident, Principal
 from sentinel.remediation.approval import Provenance
@@ -27,6 +28,7 @@ from sentinel.sandbox.slack.clicks import payload, signed_headers
 from sentinel.sandbox.slack.workspace import Message
 from serve_apps.slack import slack_routes
 from serve_apps.slack_people import web_client
+from serve_apps.slack_quieting import SlackQuieting
 from serve_apps.slack_switch import SlackSwitch
 
 SECRET = "signing-secret-for-tests"
@@ -88,6 +90,18 @@ class Decisions:
         self.others.append(("acknowledge", incident_id, principal.id, came.mac if came else None))
         return f"acknowledged by {principal.name}"
 
+    async def prove(self, incident_id: str, principal: Principal, came: Provenance) -> None:
+        if came.mac != MAC:
+            raise Forbidden("this button was not made by Sentinel")
+
+    async def not_duplicate(
+        self, incident_id: str, fingerprints: Sequence[str], principal: Principal, reason: str
+    ) -> str:
+        if self.passing:
+            raise self.passing.pop(0)
+        self.others.append(("not_duplicate", incident_id, tuple(fingerprints), principal.id, reason))
+        return f"{len(fingerprints)} alerts went"
+
     async def offer(self, plan_id: str, audience: str) -> str:
         self.others.append(("offer", plan_id, audience))
         return MAC
@@ -112,6 +126,8 @@ class Journal:
 
     turns: list[Record] = field(default_factory=list)
     slow: bool = False
+    silences: dict[str, Silence] = field(default_factory=dict)
+    passing: list[Exception] = field(default_factory=list)  # raised after the next silences were kept
 
     async def kill_switch(self) -> Switch:
         return state_of(self.turns[-1] if self.turns else None)
@@ -121,6 +137,12 @@ class Journal:
             raise TimeoutError
         self.turns.append(next_record(self.turns, stopped, principal, reason, at_ms))
         return await self.kill_switch()
+
+    async def add_silence(self, silence: Silence) -> Silence:
+        self.silences[silence.id] = silence
+        if self.passing:
+            raise self.passing.pop(0)
+        return silence
 
 
 @dataclass
@@ -223,6 +245,7 @@ async def standing(*, with_bot: bool, policy: ApprovalPolicy | None = None) -> A
                 directory=directory,
                 clock=clock,
             ),
+            quieting=SlackQuieting(approval=decisions, correlation=decisions, incidents=incidents, silenced=journal),
             clock=clock,
             client=web_client(TOKEN, f"{url}/api/") if with_bot else None,
             team_id="T0ACME",
