@@ -193,6 +193,12 @@ function repliesTo(message) {
 }
 
 function blocksOf(message) {
+  if (message.file) {
+    const picture = element("img", "picture");
+    picture.src = "_control/files/" + encodeURIComponent(message.file);
+    picture.alt = message.text;
+    return [element("div", "text", message.text), picture];
+  }
   return message.blocks.length
     ? message.blocks.map((block) => draw(block, message))
     : [element("div", "text", mrkdwn(message.text, false))];
