@@ -7,7 +7,7 @@ from typing import Protocol
 from sentinel.clock import iso
 from sentinel.correlation import apart, silences
 from sentinel.correlation.silences import Silence
-from sentinel.errors import Conflict, Invalid, NotFound
+from sentinel.errors import Conflict, Invalid, NotFound, OutcomeUnknown
 from sentinel.ids import IncidentId
 from sentinel.incidents.nouns import Incident, Principal
 from sentinel.remediation.approval import Provenance
@@ -58,7 +58,11 @@ class SlackQuieting:
         await self.approval.prove(incident_id, principal, came)
         if choice not in apart.choices(await self._incident(incident_id)):
             raise Conflict(f"incident {incident_id} changed since it was shown: look at the card again")
-        return await self.correlation.not_duplicate(incident_id, apart.fingerprints(choice), principal, reason)
+        try:
+            return await self.correlation.not_duplicate(incident_id, apart.fingerprints(choice), principal, reason)
+        except OutcomeUnknown as error:
+            # Said again, "what was folded in last" would be another thing.
+            return f"nobody knows whether it counted, look at the card: {error}"
 
     async def silence(
         self, incident_id: str, minutes: str, comment: str, principal: Principal, came: Provenance, now_ms: int

@@ -76,6 +76,15 @@ async def test_what_changed_since_the_form_was_shown_leaves_nothing(rig: Rig) ->
     assert rig.decisions.others == []
 
 
+async def test_a_split_whose_answer_was_lost_is_not_said_twice(rig: Rig) -> None:
+    await pressed(rig, card_of(rig, opened(CHECKOUT, WEB)), slack_card.UNLIKE)
+    rig.decisions.passing = [OutcomeUnknown("it went away")]
+    await rig.double.submit("U0BOB", choice=WEB.fingerprint)
+    [(_, line)] = await rig.notes()
+    assert line.startswith("nobody knows whether it counted")
+    assert rig.decisions.others == []
+
+
 async def test_a_silence_is_kept_and_told_in_the_thread(rig: Rig) -> None:
     message = card_of(rig, opened(CHECKOUT, WEB))
     modal = await pressed(rig, message, slack_card.SILENCE)
