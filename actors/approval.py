@@ -9,6 +9,7 @@ import structlog
 from actors.api import Journal
 from actors.cards import Cards
 from actors.following import follow
+from actors.pictures import Pictures
 from actors.proposing import Proposing
 from sentinel.clock import Clock
 from sentinel.errors import Conflict, Forbidden, IllegalTransition, Invalid, NotFound, OutcomeUnknown, Unavailable
@@ -34,10 +35,18 @@ class ApprovalActor:
     """
 
     def __init__(
-        self, *, journal: Journal, cards: Cards | None, proposing: Proposing, key: bytes, clock: Clock
+        self,
+        *,
+        journal: Journal,
+        cards: Cards | None,
+        proposing: Proposing,
+        key: bytes,
+        clock: Clock,
+        pictures: Pictures | None = None,
     ) -> None:
         self._journal = journal
         self._cards = cards
+        self._pictures = pictures
         self._proposing = proposing
         self._key = key
         self._clock = clock
@@ -65,6 +74,8 @@ class ApprovalActor:
             incident = await self._journal.append(incident.id, incident.seq, facts, principal, now_ms)
         if self._cards:
             await self._cards.show(incident)
+        if self._pictures:
+            self._pictures.look(incident)
 
     async def decide(
         self,
@@ -176,6 +187,14 @@ class ApprovalActor:
             return [f.IncidentAcknowledged(by=principal.name, reason=_said("acknowledged", principal, reason))]
 
         return await self._by_principal(IncidentId(incident_id), facts, principal)
+
+    async def prove(self, incident_id: str, principal: Principal, came: Provenance) -> None:
+        """Whether a press about an incident came from a button that Sentinel showed. Raises Forbidden, or NotFound."""
+        incident = await self._journal.incident(IncidentId(incident_id))
+        if incident is None:
+            raise NotFound(f"there is no incident {incident_id}")
+        if why := unproven(came, incident_id, "", principal, incident, self._key):
+            raise Forbidden(why)
 
     async def close(
         self, incident_id: str, verb: Literal["resolve", "escalate"], principal: Principal, reason: str

@@ -286,6 +286,9 @@ class ApprovalHandle(Handle):
     ) -> str:
         return str(await self.call("close", incident_id, verb, principal, reason))
 
+    async def prove(self, incident_id: str, principal: Principal, came: Provenance) -> None:
+        await self.call("prove", incident_id, principal, came)
+
     async def offer(self, plan_id: str, audience: str) -> str:
         return str(await self.call("offer", plan_id, audience))
 

@@ -124,6 +124,8 @@ class Approval(ApprovalActor):
             credentials=DOUBLES_CREDENTIALS if settings.executor.backend == "sandbox" else None,
             limits=limits(settings),
             clock=clock,
+            detectors=detectors(settings),
+            draw=curve_png,
         )
         self._running = keep_running(self.run, "approval", clock)
 

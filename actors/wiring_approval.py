@@ -5,9 +5,10 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from actors.api import Journal
+from actors.api import Explainer, Journal
 from actors.approval import ApprovalActor
 from actors.cards import Cards
+from actors.pictures import Pictures
 from actors.proposing import Proposing
 from sentinel.adapters.aws import AwsCloud, StaticCredentials
 from sentinel.adapters.clouds import Clouds
@@ -16,10 +17,12 @@ from sentinel.adapters.preflight import CloudPreflight, Ec2DryRun
 from sentinel.adapters.slack import SlackMessenger
 from sentinel.adapters.slack_card import card
 from sentinel.adapters.slack_directory import SlackDirectory
+from sentinel.adapters.slack_pictures import SlackPictures
 from sentinel.adapters.slack_signature import verify
 from sentinel.adapters.slack_thread import narrate
 from sentinel.adapters.slack_views import SlackViews
 from sentinel.clock import Clock
+from sentinel.detection.curves import Explained
 from sentinel.ports import Cloud, Preflight
 from sentinel.remediation.planner import PlanPolicy
 from sentinel.remediation.safety import Limits
@@ -37,16 +40,18 @@ def approval_actor(
     credentials: StaticCredentials | None,
     limits: Limits,
     clock: Clock,
+    detectors: Explainer,
+    draw: Callable[[Explained], bytes],
 ) -> None:
     """Build `actor` from the settings, in its own process."""
     messenger, policy, key = slack_messenger(settings), settings.approval.policy, value_key(settings)
-    public_url = settings.api.public_url
+    public_url, forms = settings.api.public_url, settings.slack.bot_token is not None
     cards = None
     if messenger:
         cards = Cards(
             journal,
             messenger,
-            lambda incident: card(incident, public_url=public_url, key=key, policy=policy),
+            lambda incident: card(incident, public_url=public_url, key=key, policy=policy, forms=forms),
             clock,
             narrate,
         )
@@ -65,7 +70,11 @@ def approval_actor(
         key=key,
         clock=clock,
     )
-    ApprovalActor.__init__(actor, journal=journal, cards=cards, proposing=proposing, key=key, clock=clock)
+    gallery = slack_pictures(settings)
+    pictures = Pictures(detectors, draw, gallery, clock) if gallery else None
+    ApprovalActor.__init__(
+        actor, journal=journal, cards=cards, proposing=proposing, key=key, clock=clock, pictures=pictures
+    )
 
 
 def slack_views() -> SlackViews:
@@ -116,6 +125,14 @@ def slack_messenger(settings: Settings) -> SlackMessenger | None:
         webhook_url=slack.webhook_url.get_secret_value() if slack.webhook_url else "",
         api_url=slack.api_url,
     )
+
+
+def slack_pictures(settings: Settings) -> SlackPictures | None:
+    """Slack's files, or None without a bot token."""
+    slack = settings.slack
+    if not slack.active or not slack.bot_token:
+        return None
+    return SlackPictures(token=slack.bot_token.get_secret_value(), api_url=slack.api_url)
 
 
 def slack_directory(settings: Settings, clock: Clock) -> SlackDirectory | None:

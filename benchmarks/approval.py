@@ -27,6 +27,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from actors.approval import ApprovalActor
+from actors.corrections import Corrections
 from actors.execution import ExecutionActor
 from actors.journal import JournalActor
 from actors.proposing import Proposing
@@ -40,6 +41,7 @@ from sentinel.adapters.slack_signature import verify
 from sentinel.adapters.slack_views import SlackViews
 from sentinel.adapters.sql_journal import SqlJournalStore
 from sentinel.clock import SystemClock
+from sentinel.correlation.topology import topology_of
 from sentinel.ids import IncidentId, StepKey, fingerprint
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import SENTINEL, Alert, Card, Direction, PlanState, Severity, Step, Suspect
@@ -51,6 +53,8 @@ from sentinel.sandbox.slack import SlackDouble, running
 from sentinel.sandbox.slack.workspace import Message
 from serve_apps.slack import slack_routes
 from serve_apps.slack_people import web_client
+from serve_apps.slack_quieting import SlackQuieting
+from serve_apps.slack_switch import SlackSwitch
 
 CLUSTER = "arn:aws:ecs:us-east-1:123456789012:cluster/prod"
 SECRET, TOKEN, KEY = "benchmark", "benchmark", b"benchmark"
@@ -163,6 +167,13 @@ async def measure(plans: int, at_once: int, folder: Path) -> tuple[list[float], 
             decisions=stage,
             incidents=journal,
             views=SlackViews(),
+            switch=SlackSwitch(journal=journal, policy=ApprovalPolicy(), directory=None, clock=CLOCK),
+            quieting=SlackQuieting(
+                approval=stage,
+                correlation=Corrections(journal, lambda: topology_of({}), CLOCK),
+                incidents=journal,
+                silenced=journal,
+            ),
             clock=CLOCK,
             client=web_client(TOKEN, f"{slack_url}/api/"),
         )

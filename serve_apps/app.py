@@ -41,6 +41,8 @@ from serve_apps.lanes import Scorer
 from serve_apps.metrics import Meter
 from serve_apps.slack import slack_routes
 from serve_apps.slack_people import web_client
+from serve_apps.slack_quieting import SlackQuieting
+from serve_apps.slack_switch import SlackSwitch
 
 APP_NAME = "sentinel"
 _DESCRIPTION = "Telemetry in, incidents out, and plans that run only when people agree."
@@ -140,6 +142,18 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
                 decisions=backend.approval,
                 incidents=backend.journal,
                 views=wiring_approval.slack_views(),
+                switch=SlackSwitch(
+                    journal=backend.journal,
+                    policy=settings.approval.policy,
+                    directory=wiring_approval.slack_directory(settings, clock),
+                    clock=clock,
+                ),
+                quieting=SlackQuieting(
+                    approval=backend.approval,
+                    correlation=behind.correlation,
+                    incidents=backend.journal,
+                    silenced=behind.silences,
+                ),
                 clock=clock,
                 client=web_client(token.get_secret_value(), settings.slack.api_url) if token else None,
                 team_id=settings.slack.team_id,

@@ -37,9 +37,12 @@ from serve_apps.slack_payloads import (
     parse,
     printable,
 )
-from serve_apps.slack_people import SLACK_FAILS, failure, look_up, whisper
+from serve_apps.slack_people import SLACK_FAILS, failure, look_up, principal_of, tell_thread, whisper
+from serve_apps.slack_quieting import SlackQuieting
+from serve_apps.slack_switch import SlackSwitch
 
 APPROVE, REJECT = "sentinel_approve", "sentinel_reject"  # the card's action ids
+_FORMS = (REJECT, "sentinel_narrow", "sentinel_unlike", "sentinel_silence")  # those that open a modal
 MAX_BODY = 1024 * 1024
 _DECIDE_WITHIN_S = 60.0
 _OURS = re.compile(r"sentinel_[a-z]+")
@@ -67,12 +70,15 @@ def slack_routes(
     decisions: Decisions,
     incidents: Incidents,
     views: Views,
+    switch: SlackSwitch,
+    quieting: SlackQuieting,
     clock: Clock,
     client: AsyncWebClient | None = None,
     team_id: str = "",
 ) -> list[Route]:
     """The door for Slack. Without a `client` (a bot token) nobody is looked up, told or shown anything."""
-    door = _Door(verify, decisions, ReadingDesk(decisions, incidents, views, client), clock, client, team_id)
+    desk = ReadingDesk(decisions, incidents, views, switch, client)
+    door = _Door(verify, decisions, desk, quieting, clock, client, team_id)
     return [Route("/slack/events", door.events, methods=["POST"])]
 
 
@@ -84,12 +90,13 @@ class _Door:
         verify: Verify,
         decisions: Decisions,
         desk: ReadingDesk,
+        quieting: SlackQuieting,
         clock: Clock,
         client: AsyncWebClient | None,
         team_id: str,
     ) -> None:
         self._verify, self._decisions, self._desk, self._clock = verify, decisions, desk, clock
-        self._client, self._team_id = client, team_id
+        self._quieting, self._client, self._team_id = quieting, client, team_id
         self._under_way: set[asyncio.Task[None]] = set()
         self._bolt = self._build_bolt()
 
@@ -172,7 +179,7 @@ class _Door:
         refused = refusal(person, self._team_id)
         if refused:
             return refused
-        if isinstance(interaction, Pressed) and self._client and interaction.action in (REJECT, "sentinel_narrow"):
+        if isinstance(interaction, Pressed) and self._client and interaction.action in _FORMS:
             # First of all, for what opens a modal is good for three seconds.
             return await self._opened(interaction)
         name = person.name
@@ -181,12 +188,12 @@ class _Door:
             if refused:
                 return refused
             name = printable(real_name)[:80] or name
-        principal = Principal(id=f"slack:{person.team}/{person.user}", name=name or person.user, via="slack")
+        principal = principal_of(person, name)
         came = _provenance(interaction, signed)
-        deadline = self._clock.monotonic() + _DECIDE_WITHIN_S
+        now_ms, deadline = self._clock.now_ms(), self._clock.monotonic() + _DECIDE_WITHIN_S
         while True:
             try:
-                return await self._told(interaction, principal, came)
+                return await self._told(interaction, principal, came, now_ms)
             except (Unavailable, OutcomeUnknown) as error:
                 # Slack was told 200 and will not send the click again. Deciding twice is harmless, forgetting is not.
                 if self._clock.monotonic() >= deadline:
@@ -196,9 +203,9 @@ class _Door:
             except SentinelError as error:
                 return f"not decided: {error}"
 
-    async def _told(self, interaction: Pressed | Submitted, principal: Principal, came: Provenance) -> str:
+    async def _told(self, interaction: Pressed | Submitted, principal: Principal, came: Provenance, now_ms: int) -> str:
         about, decisions = interaction.about, self._decisions
-        said = interaction.value if isinstance(interaction, Submitted) else ""
+        said, choice = (interaction.value, interaction.choice) if isinstance(interaction, Submitted) else ("", "")
         match interaction.action:
             case "sentinel_approve":
                 return await decisions.decide(about.plan, about.digest, "approve", principal, "", came)
@@ -217,6 +224,14 @@ class _Door:
                 return await decisions.withdraw(about.plan, about.digest, "abort", principal, "", came)
             case "sentinel_acknowledge":
                 return await decisions.acknowledge(about.incident, principal, "", came)
+            case "sentinel_unlike":
+                return await self._quieting.not_same(about.incident, choice, printable(said), principal, came)
+            case "sentinel_silence":
+                comment = printable(said)
+                line = await self._quieting.silence(about.incident, choice, comment, principal, came, now_ms)
+                if self._client and about.ts:
+                    await tell_thread(self._client, about.channel, about.ts, line)
+                return line
 
     async def _opened(self, pressed: Pressed) -> str:
         """Have Slack show the modal that a button opens; answers why not where that failed."""

@@ -8,13 +8,17 @@ from typing import Any, Literal, Protocol
 import structlog
 from slack_sdk.web.async_client import AsyncWebClient
 
+from sentinel.correlation.apart import choices
+from sentinel.correlation.silences import services_of
 from sentinel.errors import Conflict, Invalid, NotFound, SentinelError
 from sentinel.ids import IncidentId, incident_of_plan
 from sentinel.incidents.nouns import Incident, IncidentState, PlanRecord, PlanState, Principal
 from sentinel.remediation.approval import Provenance
 from sentinel.remediation.sealing import modal_for
-from serve_apps.slack_payloads import About, Person, Pressed, Typed, metadata_of
-from serve_apps.slack_people import SLACK_FAILS, failure, look_up
+from sentinel.remediation.switch import Switch
+from serve_apps.slack_payloads import About, Person, Pressed, Typed, metadata_of, printable
+from serve_apps.slack_people import SLACK_FAILS, failure, look_up, principal_of
+from serve_apps.slack_switch import SlackSwitch
 
 _ANSWER_WITHIN_S = 2.5  # of the three seconds that Slack waits
 _LISTED = 200
@@ -90,6 +94,10 @@ class Views(Protocol):
 
     def plan_modal(self, incident: Incident, record: PlanRecord, metadata: str) -> dict[str, Any]: ...
 
+    def unlike_modal(self, incident: Incident, metadata: str) -> dict[str, Any]: ...
+
+    def silence_modal(self, incident: Incident, metadata: str) -> dict[str, Any]: ...
+
     def home(self, incidents: Sequence[Incident]) -> dict[str, Any]: ...
 
     def listing(self, incidents: Sequence[Incident]) -> list[dict[str, Any]]: ...
@@ -98,16 +106,28 @@ class Views(Protocol):
 
     def summary(self, incident: Incident) -> list[dict[str, Any]]: ...
 
+    def switch(self, switch: Switch) -> list[dict[str, Any]]: ...
+
 
 class ReadingDesk:
     """Holds nothing. Every answer is of what the journal says now."""
 
-    def __init__(self, decisions: Decisions, incidents: Incidents, views: Views, client: AsyncWebClient | None) -> None:
+    def __init__(
+        self,
+        decisions: Decisions,
+        incidents: Incidents,
+        views: Views,
+        switch: SlackSwitch,
+        client: AsyncWebClient | None,
+    ) -> None:
         self._decisions, self._incidents, self._views, self._client = decisions, incidents, views, client
+        self._switch = switch
 
     async def modal(self, pressed: Pressed) -> dict[str, Any]:
-        """What Reject or Edit opens. Raises NotFound, or Conflict where the plan is another one by now."""
+        """What a button opens. Raises NotFound, or Conflict where what it is about is another by now."""
         about = pressed.about
+        if about.incident:
+            return await self._about_incident(pressed)
         if pressed.action == "sentinel_reject":
             return self._views.reject_modal(about.plan, metadata_of(about))
         async with asyncio.timeout(_ANSWER_WITHIN_S):
@@ -119,16 +139,32 @@ class ReadingDesk:
         metadata = metadata_of(replace(about, index=index, name=name))
         return self._views.narrow_modal(record, metadata, index, name, low, high)
 
+    async def _about_incident(self, pressed: Pressed) -> dict[str, Any]:
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            incident = await self._incidents.incident(IncidentId(pressed.about.incident))
+        if incident is None:
+            raise NotFound(f"there is no incident {pressed.about.incident}")
+        metadata = metadata_of(pressed.about)
+        if pressed.action == "sentinel_silence" and services_of(incident):
+            return self._views.silence_modal(incident, metadata)
+        if pressed.action == "sentinel_unlike" and choices(incident):
+            return self._views.unlike_modal(incident, metadata)
+        raise Conflict(f"incident {incident.id} changed since it was shown: look at the card again")
+
     async def answer(self, typed: Typed) -> tuple[Blocks, str]:
         """The answer to a slash command, blocks and text, within the time that Slack waits."""
         try:
             async with asyncio.timeout(_ANSWER_WITHIN_S):
+                name = typed.person.name
                 if self._client:
-                    barred, _ = await look_up(self._client, typed.person.user, typed.person.team)
+                    barred, real_name = await look_up(self._client, typed.person.user, typed.person.team)
                     if barred:
                         return [], _REFUSED
-                return await self._answer(typed)
+                    name = printable(real_name)[:80] or name
+                return await self._answer(typed, name)
         except TimeoutError:
+            if typed.words[:2] == ("kill-switch", "stop"):
+                return [], "Sentinel is busy and cannot tell whether it stopped: look with /sentinel kill-switch"
             return [], "Sentinel is busy and could not answer in time: ask again"
         except SentinelError as error:
             return [], str(error)
@@ -148,7 +184,7 @@ class ReadingDesk:
         except SLACK_FAILS as error:
             log.warning("home not shown", user=person.user, error=failure(error))
 
-    async def _answer(self, typed: Typed) -> tuple[Blocks, str]:
+    async def _answer(self, typed: Typed, name: str) -> tuple[Blocks, str]:
         match typed.words:
             case ("status",):
                 return self._views.status(await self._incidents.incidents(limit=_LISTED)), "status"
@@ -161,8 +197,15 @@ class ReadingDesk:
                 return self._views.summary(incident), incident.title
             case ("approve", plan_id):
                 return [], await self._offered(typed, plan_id)
+            case ("kill-switch", *rest):
+                return self._views.switch(await self._turned(typed.person, name, tuple(rest))), "kill switch"
             case _:
                 return [{"type": "section", "text": {"type": "mrkdwn", "text": self._views.help}}], "help"
+
+    async def _turned(self, person: Person, name: str, rest: tuple[str, ...]) -> Switch:
+        if rest and self._client is None:
+            raise Invalid("kill-switch", rest[0], "a bot token, for Slack must say who is a guest: use the API or CLI")
+        return await self._switch.answer(rest, principal_of(person, name))
 
     async def _offered(self, typed: Typed, plan_id: str) -> str:
         """Show a plan in a modal, from which alone it can be approved: nobody says yes to what they have not seen."""

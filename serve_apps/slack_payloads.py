@@ -21,7 +21,10 @@ Press = Literal[
     "sentinel_cancel",
     "sentinel_abort",
     "sentinel_acknowledge",
+    "sentinel_unlike",
+    "sentinel_silence",
 ]
+_OF_INCIDENTS = ("sentinel_acknowledge", "sentinel_unlike", "sentinel_silence")  # the others are about a plan
 CARD = "card"
 
 
@@ -63,12 +66,13 @@ class Pressed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """A modal that was filled in; `value` is what stood in its one field."""
+    """A modal that was filled in: what stood in its one field, and what was chosen in its one list."""
 
     person: Person
     action: Press
     about: About
     value: str
+    choice: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +134,14 @@ class _Actions(msgspec.Struct, tag_field="type", tag="block_actions"):
     trigger_id: _Trigger = ""
 
 
+class _Option(msgspec.Struct):
+    value: Annotated[str, msgspec.Meta(max_length=150)]
+
+
 class _Field(msgspec.Struct):
+    type: str = ""
     value: Annotated[str, msgspec.Meta(max_length=3000)] | None = None
+    selected_option: _Option | None = None
 
 
 class _State(msgspec.Struct):
@@ -161,10 +171,21 @@ class _IncidentValue(msgspec.Struct, forbid_unknown_fields=True):
     mac: _Mac = ""
 
 
+_Audience = Annotated[str, msgspec.Meta(pattern=r"^(card|modal:[A-Z0-9]{2,32})$")]
+_Channel = Annotated[str, msgspec.Meta(pattern=r"^([A-Z0-9]{2,32})?$")]
+_At = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{1,12}\.[0-9]{1,9})?$")]
+
+
+class _IncidentMetadata(_IncidentValue, forbid_unknown_fields=True):
+    audience: _Audience = CARD
+    channel: _Channel = ""
+    ts: _At = ""
+
+
 class _Metadata(_PlanValue, forbid_unknown_fields=True):
-    audience: Annotated[str, msgspec.Meta(pattern=r"^(card|modal:[A-Z0-9]{2,32})$")] = CARD
-    channel: Annotated[str, msgspec.Meta(pattern=r"^([A-Z0-9]{2,32})?$")] = ""
-    ts: Annotated[str, msgspec.Meta(pattern=r"^([0-9]{1,12}\.[0-9]{1,9})?$")] = ""
+    audience: _Audience = CARD
+    channel: _Channel = ""
+    ts: _At = ""
     index: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
     name: Annotated[str, msgspec.Meta(max_length=100)] = ""
 
@@ -248,7 +269,7 @@ def _pressed(payload: _Actions) -> Pressed:
     action = payload.actions[0]
     where = "payload.actions[0].value"
     channel, ts = payload.channel.id, payload.container.message_ts
-    if action.action_id == "sentinel_acknowledge":
+    if action.action_id in _OF_INCIDENTS:
         whole: _IncidentValue = _decode(action.value, _IncidentValue, where)
         about = About(incident=whole.incident, mac=whole.mac, channel=channel, ts=ts)
     else:
@@ -260,26 +281,29 @@ def _pressed(payload: _Actions) -> Pressed:
 
 
 def _submitted(payload: _Submission) -> Submitted:
-    meta: _Metadata = _decode(payload.view.private_metadata, _Metadata, "payload.view.private_metadata")
-    incident_of_plan(meta.plan)
-    inputs = [each.value for block in payload.view.state.values.values() for each in block.values()]
-    if len(inputs) > 1:
-        raise Invalid("payload.view.state", f"{len(inputs)} fields", "one field at most")
+    inputs = [each for block in payload.view.state.values.values() for each in block.values()]
+    chosen = [each.selected_option for each in inputs if each.type == "static_select"]
+    typed = [each.value for each in inputs if each.type != "static_select"]
+    if len(typed) > 1 or len(chosen) > 1:
+        raise Invalid("payload.view.state", f"{len(inputs)} fields", "one field and one list at most")
     return Submitted(
         person=_person(payload.user, payload.team),
         action=payload.view.callback_id,
-        about=About(
-            plan=meta.plan,
-            digest=meta.digest,
-            mac=meta.mac,
-            audience=meta.audience,
-            channel=meta.channel,
-            ts=meta.ts,
-            index=meta.index,
-            name=meta.name,
-        ),
-        value=(inputs[0] or "") if inputs else "",
+        about=_carried(payload.view),
+        value=(typed[0] or "") if typed else "",
+        choice=chosen[0].value if chosen and chosen[0] else "",
     )
+
+
+def _carried(view: _View) -> About:
+    """What `metadata_of` had a modal carry."""
+    where = "payload.view.private_metadata"
+    if view.callback_id in _OF_INCIDENTS:
+        whole: _IncidentMetadata = _decode(view.private_metadata, _IncidentMetadata, where)
+        return About(**msgspec.structs.asdict(whole))
+    meta: _Metadata = _decode(view.private_metadata, _Metadata, where)
+    incident_of_plan(meta.plan)
+    return About(**msgspec.structs.asdict(meta))
 
 
 def _person(user: _User, team: _Named | None) -> Person:
@@ -297,7 +321,8 @@ def _person(user: _User, team: _Named | None) -> Person:
 
 def metadata_of(about: About) -> str:
     """`about` as a modal carries it, to come back with its submission."""
-    carried = {each.name: getattr(about, each.name) for each in fields(about) if each.name != "incident"}
+    left_out = ("plan", "digest", "index", "name") if about.incident else ("incident",)
+    carried = {each.name: getattr(about, each.name) for each in fields(about) if each.name not in left_out}
     return msgspec.json.encode(carried).decode()
 
 

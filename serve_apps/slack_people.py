@@ -11,7 +11,9 @@ import structlog
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from sentinel.incidents.nouns import Principal
 from sentinel.settings import LOOPBACK_HOSTS
+from serve_apps.slack_payloads import Person
 
 _TIMEOUT_S = 5
 # What a call of slack_sdk may raise; the last where it takes a plain text for a mapping.
@@ -27,6 +29,11 @@ def web_client(bot_token: str, api_url: str) -> AsyncWebClient:
     if urlsplit(api_url).hostname in LOOPBACK_HOSTS:
         client.proxy = None  # slack_sdk takes HTTPS_PROXY for every address
     return client
+
+
+def principal_of(person: Person, name: str) -> Principal:
+    """Who the journal says did it; `name` is what Slack calls them."""
+    return Principal(id=f"slack:{person.team}/{person.user}", name=name or person.user, via="slack")
 
 
 async def look_up(client: AsyncWebClient, user_id: str, team_id: str) -> tuple[str, str]:
@@ -48,14 +55,25 @@ async def look_up(client: AsyncWebClient, user_id: str, team_id: str) -> tuple[s
 
 async def whisper(client: AsyncWebClient, channel: str, user: str, line: str) -> None:
     """Tell one person something in a channel; where that fails, the card still tells the truth."""
-    block = {"type": "section", "text": {"type": "plain_text", "text": line[:1500], "emoji": False}}
-    text = line[:1500].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     try:
-        await client.chat_postEphemeral(
-            channel=channel, user=user, text=text, blocks=[block], parse="none", link_names=False
-        )
+        await client.chat_postEphemeral(channel=channel, user=user, **_plain(line))
     except SLACK_FAILS as error:
         log.warning("clicker not told", user=user, error=failure(error))
+
+
+async def tell_thread(client: AsyncWebClient, channel: str, ts: str, line: str) -> None:
+    """Tell those who follow a card; for what no incident's history has, so that where it fails it is not told."""
+    try:
+        await client.chat_postMessage(channel=channel, thread_ts=ts, **_plain(line))
+    except SLACK_FAILS as error:
+        log.warning("thread not told", channel=channel, ts=ts, error=failure(error))
+
+
+def _plain(line: str) -> dict[str, Any]:
+    """A line of which nothing is taken for a mention, a link or a format."""
+    block = {"type": "section", "text": {"type": "plain_text", "text": line[:1500], "emoji": False}}
+    text = line[:1500].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return {"text": text, "blocks": [block], "parse": "none", "link_names": False}
 
 
 def failure(error: Exception) -> str:

@@ -15,6 +15,8 @@ from sentinel.adapters.slack_plan import (
     MAX_LISTED,
     NARROW,
     REJECT,
+    SILENCE,
+    UNLIKE,
     Desk,
     buttons,
     plan_blocks,
@@ -33,7 +35,19 @@ from sentinel.incidents.nouns import (
 )
 from sentinel.remediation.approval_policy import ApprovalPolicy
 
-__all__ = ["ABORT", "ACKNOWLEDGE", "APPROVE", "CANCEL", "NARROW", "REJECT", "Block", "Desk", "card"]
+__all__ = [
+    "ABORT",
+    "ACKNOWLEDGE",
+    "APPROVE",
+    "CANCEL",
+    "NARROW",
+    "REJECT",
+    "SILENCE",
+    "UNLIKE",
+    "Block",
+    "Desk",
+    "card",
+]
 
 MAX_ALERTS = 6
 _TOGETHER_MS = 120_000
@@ -54,14 +68,20 @@ _PLAN_WORDS: Mapping[PlanState, str] = {
 
 
 def card(
-    incident: Incident, *, public_url: str = "", key: bytes = b"", policy: ApprovalPolicy | None = None
+    incident: Incident,
+    *,
+    public_url: str = "",
+    key: bytes = b"",
+    policy: ApprovalPolicy | None = None,
+    forms: bool = True,
 ) -> tuple[list[Block], str]:
     """The blocks that show `incident` as it now is, and the text for notifications.
 
-    `public_url` is where Sentinel is reached from outside; empty leaves the link out. Buttons are there only while
+    `public_url` is where Sentinel is reached from outside; empty leaves the link out. `forms`: whether a button may
+    open a modal. Buttons are there only while
     they can do something; those about a plan carry JSON {"plan", "digest", "mac"}, the last made with `key`.
     """
-    desk = Desk(public_url=public_url, key=key, policy=policy or ApprovalPolicy())
+    desk = Desk(public_url=public_url, key=key, policy=policy or ApprovalPolicy(), forms=forms)
     record = _shown(incident)
     blocks: list[Block] = [
         {"type": "header", "text": plain_text(f"{_urgency(incident)}: {clean(incident.title)}", 150)},

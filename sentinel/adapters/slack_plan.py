@@ -10,6 +10,8 @@ import msgspec
 
 from sentinel.adapters.slack_blocks import Block, button, link, mention, section
 from sentinel.adapters.slack_text import code, duration, escape, exact, lines, plain, when, width
+from sentinel.correlation.apart import choices
+from sentinel.correlation.silences import services_of
 from sentinel.errors import Invalid
 from sentinel.incidents.nouns import (
     Incident,
@@ -34,6 +36,8 @@ NARROW = "sentinel_narrow"
 CANCEL = "sentinel_cancel"
 ABORT = "sentinel_abort"
 ACKNOWLEDGE = "sentinel_acknowledge"
+UNLIKE = "sentinel_unlike"
+SILENCE = "sentinel_silence"
 
 MAX_LISTED = 3
 # Slack takes 3000 units a section and, though it does not say so, about 12,000 a message
@@ -55,11 +59,15 @@ _STEP_WORDS: Mapping[StepState, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """What the cards of one Sentinel have in common: where it is reached, the key of its buttons, its policy."""
+    """What the cards of one Sentinel have in common: where it is reached, the key of its buttons, its policy.
+
+    `forms`: whether a press can open a modal, which takes a bot token.
+    """
 
     public_url: str = ""
     key: bytes = b""
     policy: ApprovalPolicy
+    forms: bool = True
 
     def value(self, plan: Plan) -> str:
         """What a button on the card of `plan` carries."""
@@ -116,6 +124,10 @@ def buttons(incident: Incident, record: PlanRecord | None, desk: Desk) -> list[B
                 pass
     if incident.state is not IncidentState.RESOLVED and not incident.acknowledged_by:
         row.append(button(ACKNOWLEDGE, "Acknowledge", desk.incident_value(incident)))
+    if desk.forms and choices(incident):
+        row.append(button(UNLIKE, "Not the same", desk.incident_value(incident)))
+    if desk.forms and services_of(incident):
+        row.append(button(SILENCE, "Silence", desk.incident_value(incident)))
     return [{"type": "actions", "block_id": "sentinel_decision", "elements": row}] if row else []
 
 

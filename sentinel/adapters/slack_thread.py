@@ -37,6 +37,10 @@ def _line(entry: Entry) -> str:
             return f"seen again: {escape(reason, 200)}"
         case f.IncidentAcknowledged(reason=reason) | f.IncidentEscalated(reason=reason):
             return escape(reason, 300)
+        case f.ToldApart(other_id=other, alerts=alerts, reason=reason):
+            what = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''} went to" if alerts else "no return of"
+            because = f": {escape(reason, 200)}" if reason else ""
+            return f"not the same, says *{escape(entry.principal.name, 60)}*, {what} {code(other, 60)}{because}"
         case f.IncidentResolved(reason=reason):
             return f"*resolved*: {escape(reason, 300)}"
         case f.PlanProposed(plan=plan):

@@ -1,18 +1,24 @@
 """What people see of Slack besides the card: modals, the app's own page, answers to the slash command. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sentinel.adapters.slack_blocks import Block, context, plain_text, section
-from sentinel.adapters.slack_plan import APPROVE, NARROW, REJECT, narrowable, shown_whole, step_texts
+from sentinel.adapters.slack_plan import APPROVE, NARROW, REJECT, SILENCE, UNLIKE, narrowable, shown_whole, step_texts
 from sentinel.adapters.slack_text import clean, code, escape, lines, when
+from sentinel.correlation.apart import LAST, RETURN, choices
+from sentinel.ids import Fingerprint
 from sentinel.incidents.nouns import Incident, IncidentState, PlanRecord, PlanState
+from sentinel.remediation.switch import Switch
 
 _MOST_LISTED = 15
+_LASTS = {"30": "30 minutes", "120": "2 hours", "480": "8 hours", "1440": "1 day", "10080": "7 days"}  # by minutes
 _STATES = {IncidentState.OPEN: 0, IncidentState.MITIGATING: 1, IncidentState.ESCALATED: 2, IncidentState.RESOLVED: 3}
 HELP = (
     "*/sentinel status* what goes on\n*/sentinel incidents* those that are not over\n"
-    "*/sentinel show INCIDENT* one of them\n*/sentinel approve PLAN* read a plan, and say yes"
+    "*/sentinel show INCIDENT* one of them\n*/sentinel approve PLAN* read a plan, and say yes\n"
+    "*/sentinel kill-switch* whether anything is sent\n"
+    "*/sentinel kill-switch stop REASON* hold all that is not yet sent"
 )
 
 
@@ -81,6 +87,32 @@ class SlackViews:
         ]
         return _modal(APPROVE, "Approve this plan?", "Approve", blocks, metadata)
 
+    def unlike_modal(self, incident: Incident, metadata: str) -> Block:
+        """Asks what of an incident is another fault, of what `apart.choices` offers."""
+        alerts = {alert.fingerprint: alert for alert in incident.alerts}
+        said = {LAST: "What was seen again last", RETURN: f"It is no return of {incident.previous_id}"}
+        options: dict[str, str] = {}
+        for each in choices(incident):
+            alert = alerts.get(Fingerprint(each))
+            options[each] = f"{clean(alert.metric)} of {clean(alert.service)}" if alert else said[each]
+        blocks = [
+            section(f"*{escape(incident.title, 300)}*\nAlerts that are another fault become an incident of their own."),
+            _select("choice", "What does not belong here?", options),
+            _comment("Why? The next decision honours what you say.", optional=True),
+        ]
+        return _modal(UNLIKE, "Not the same", "Split off", blocks, metadata)
+
+    def silence_modal(self, incident: Incident, metadata: str) -> Block:
+        """Asks for how long the services of an incident are kept quiet, and why."""
+        names = escape(", ".join(map(clean, incident.services)), 600)
+        text = f"New alerts of *{names}* are kept from people, and nothing is planned for them. They are recorded."
+        blocks = [
+            section(text),
+            _select("choice", "For how long?", _LASTS, "120"),
+            _comment("Why?", optional=False),
+        ]
+        return _modal(SILENCE, "Silence", "Silence", blocks, metadata)
+
     def home(self, incidents: Sequence[Incident]) -> Block:
         """The app's own page: what is not over."""
         return {"type": "home", "blocks": self.listing(incidents)}
@@ -123,6 +155,15 @@ class SlackViews:
             text += "\n" + "\n".join(self._entry(each) for each in waiting[:5])
         return [section(text)]
 
+    def switch(self, switch: Switch) -> list[Block]:
+        """The kill switch, who turned it and why."""
+        text = "*Stopped: nothing is sent.*" if switch.stopped else "*The kill switch is off:* approved plans run."
+        if switch.principal:
+            verb = "Stopped" if switch.stopped else "Resumed"
+            text += f"\n{verb} by {escape(switch.principal.name, 80)} {when(switch.at_ms)}"
+            text += ". To resume: API or CLI, with the scope admin" if switch.stopped else ""
+        return [section(f"{text}\n{escape(switch.reason, 1000)}" if switch.reason else text)]
+
     def _entry(self, incident: Incident) -> str:
         record = incident.live_plan
         services = escape(", ".join(map(clean, incident.services)), 120)
@@ -134,6 +175,25 @@ class SlackViews:
 
 def _waits(incident: Incident) -> bool:
     return incident.live_plan is not None and incident.live_plan.state is PlanState.AWAITING_APPROVAL
+
+
+def _select(name: str, label: str, options: Mapping[str, str], initial: str = "") -> Block:
+    shown: dict[str, Block] = {value: {"text": plain_text(text, 75), "value": value} for value, text in options.items()}
+    element: Block = {"type": "static_select", "action_id": name, "options": list(shown.values())}
+    if initial:
+        element["initial_option"] = shown[initial]
+    return {"type": "input", "block_id": name, "label": plain_text(label, 150), "element": element}
+
+
+def _comment(label: str, *, optional: bool) -> Block:
+    field: Block = {"type": "plain_text_input", "action_id": "reason", "multiline": True, "max_length": 900}
+    return {
+        "type": "input",
+        "block_id": "reason",
+        "optional": optional,
+        "label": plain_text(label, 150),
+        "element": field,
+    }
 
 
 def _modal(callback_id: str, title: str, submit: str, blocks: list[Block], metadata: str) -> Block:

@@ -19,6 +19,7 @@ _MOST_MATCHERS = 20
 _LONGEST_TEXT = 1000
 _LONGEST_VALUE = 200
 _MOST_STARS = 4
+_MOST_SERVICES = 5
 _OWN = ("service", "metric", "kind", "severity", "direction", "origin")
 
 
@@ -105,6 +106,28 @@ def silence(
         author=author,
         comment=comment,
         created_at_ms=now_ms,
+    )
+
+
+def services_of(incident: Incident) -> tuple[str, ...]:
+    """The services that a silence made from the incident names; none where it is over.
+
+    None as well where there are more than five, or where a name would match others than itself.
+    """
+    names = incident.services
+    fit = all(len(name) <= _LONGEST_VALUE and not any(char in name for char in "*?[") for name in names)
+    if incident.state is IncidentState.RESOLVED or not fit or len(names) > _MOST_SERVICES:
+        return ()
+    return names
+
+
+def of_services(incident: Incident, ends_at_ms: int, author: str, comment: str, now_ms: int) -> tuple[Silence, ...]:
+    """A silence for each service of the incident. Raises Conflict where there is none to name, or as `silence`."""
+    names = services_of(incident)
+    if not names:
+        raise Conflict(f"incident {incident.id} is over, or its services cannot be named here: silence by API or CLI")
+    return tuple(
+        silence([Matcher(name="service", value=name)], now_ms, ends_at_ms, author, comment, now_ms) for name in names
     )
 
 

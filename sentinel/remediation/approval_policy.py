@@ -117,7 +117,22 @@ class ApprovalPolicy:
     @property
     def open_to_all(self) -> bool:
         """Whether some plan may be approved by every verified principal."""
-        return any(not each.approvers for each in (self.default, *(rule.demand for rule in self.rules)))
+        return any(not each.approvers for each in self.demands)
+
+    @property
+    def demands(self) -> tuple[Demand, ...]:
+        """Its own terms and those of every rule."""
+        return (self.default, *(rule.demand for rule in self.rules))
+
+    @property
+    def named(self) -> frozenset[str]:
+        """Whoever may approve some plan at some time, deputies among them."""
+        return frozenset(each for demand in self.demands for each in (*demand.approvers, *demand.escalate_to))
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The Slack user groups among `named`."""
+        return frozenset(each.removeprefix(GROUP) for each in self.named if each.startswith(GROUP))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +217,15 @@ def may_approve(principal: Principal, terms: Terms, plan: Plan, members: Members
             lost = f"; the members of {', '.join(unread)} could not be read just now" if unread else ""
             return f"{principal.name} ({principal.id}) is not among approval.approvers for this plan{lost}"
     return ""
+
+
+def may_stop(principal: Principal, policy: ApprovalPolicy, members: Members) -> str:
+    """Why this principal may not stop everything; empty for whoever may approve some plan, now or as a deputy."""
+    if policy.open_to_all or _named(principal, policy.named, members):
+        return ""
+    unread = sorted(policy.groups - members.keys())
+    lost = f"; the members of {', '.join(unread)} could not be read just now" if unread else ""
+    return f"{principal.name} ({principal.id}) may approve no plan{lost}"
 
 
 def frozen(policy: ApprovalPolicy, terms: Terms, now_ms: int) -> str:

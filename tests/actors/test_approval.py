@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from sentinel.errors import Conflict, IllegalTransition, Invalid, NotFound, OutcomeUnknown, Unavailable
+from sentinel.errors import Conflict, Forbidden, IllegalTransition, Invalid, NotFound, OutcomeUnknown, Unavailable
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import IncidentState, PlanState, Principal, Suspect
 from sentinel.remediation.approval_policy import ApprovalPolicy, Demand
 from sentinel.remediation.safety import Limits
-from tests.actors.rig import SCALE_OUT, Proxy, Rig, clicked, ended, eventually
+from sentinel.remediation.sealing import CARD, value_mac
+from tests.actors.rig import KEY, SCALE_OUT, Proxy, Rig, clicked, ended, eventually
 from tests.unit.incidents.make import ANN, BOB, CARLA, ID, T0, alert, approved, opened, plan
 
 
@@ -296,3 +297,19 @@ async def test_a_stage_takes_up_what_it_finds_at_its_start(rig: Rig) -> None:
 
     await eventually(asked, turns=2000)
     await ended([running])
+
+
+async def test_a_press_about_an_incident_is_proven_by_the_button_and_the_card(rig: Rig) -> None:
+    stage, made = await waiting(rig)
+    mine = value_mac(KEY, ID, "", CARD)
+    await stage.prove(ID, ANN, clicked(made, mac=mine))
+    for changes in (
+        {"mac": "ab" * 32},
+        {"mac": value_mac(KEY, made.plan_id, made.digest, CARD)},
+        {"mac": mine, "ts": "9.000000"},
+        {"mac": mine, "channel": "C0OTHER"},
+    ):
+        with pytest.raises(Forbidden):
+            await stage.prove(ID, ANN, clicked(made, **changes))
+    with pytest.raises(NotFound):
+        await stage.prove("inc-unknown", ANN, clicked(made, mac=mine))

@@ -34,5 +34,11 @@ def test_the_app_manifest_asks_for_what_the_door_serves() -> None:
         *(each["url"] for each in manifest["features"]["slash_commands"]),
     }
     assert urls == {"https://YOUR-HOST/slack/events"}
-    assert set(manifest["oauth_config"]["scopes"]["bot"]) == {"chat:write", "commands", "users:read", "usergroups:read"}
+    assert set(manifest["oauth_config"]["scopes"]["bot"]) == {
+        "chat:write",
+        "commands",
+        "files:write",
+        "users:read",
+        "usergroups:read",
+    }
     assert manifest["settings"]["event_subscriptions"]["bot_events"] == ["app_home_opened"]

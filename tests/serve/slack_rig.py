@@ -2,26 +2,34 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import httpx
 import msgspec
 import pytest_asyncio
 from starlette.applications import Starlette
 
+from actors.api import Journal as JournalPort
 from sentinel.adapters import slack_card
 from sentinel.adapters.slack_signature import verify
 from sentinel.adapters.slack_views import SlackViews
 from sentinel.clock import ManualClock
+from sentinel.correlation.silences import Silence
+from sentinel.errors import Forbidden, Unavailable
+from sentinel.incidents.audit import Record
 from sentinel.incidents.nouns import Incident, Principal
 from sentinel.remediation.approval import Provenance
+from sentinel.remediation.approval_policy import ApprovalPolicy
+from sentinel.remediation.switch import Switch, next_record, state_of
 from sentinel.sandbox.slack import SlackDouble, running
 from sentinel.sandbox.slack.clicks import payload, signed_headers
 from sentinel.sandbox.slack.workspace import Message
 from serve_apps.slack import slack_routes
 from serve_apps.slack_people import web_client
+from serve_apps.slack_quieting import SlackQuieting
+from serve_apps.slack_switch import SlackSwitch
 
 SECRET = "signing-secret-for-tests"
 TOKEN = "xoxb-token-for-tests"
@@ -82,6 +90,18 @@ class Decisions:
         self.others.append(("acknowledge", incident_id, principal.id, came.mac if came else None))
         return f"acknowledged by {principal.name}"
 
+    async def prove(self, incident_id: str, principal: Principal, came: Provenance) -> None:
+        if came.mac != MAC:
+            raise Forbidden("this button was not made by Sentinel")
+
+    async def not_duplicate(
+        self, incident_id: str, fingerprints: Sequence[str], principal: Principal, reason: str
+    ) -> str:
+        if self.passing:
+            raise self.passing.pop(0)
+        self.others.append(("not_duplicate", incident_id, tuple(fingerprints), principal.id, reason))
+        return f"{len(fingerprints)} alerts went"
+
     async def offer(self, plan_id: str, audience: str) -> str:
         self.others.append(("offer", plan_id, audience))
         return MAC
@@ -101,6 +121,43 @@ class Incidents:
 
 
 @dataclass
+class Journal:
+    """The kill switch as the journal keeps it: a chain of records."""
+
+    turns: list[Record] = field(default_factory=list)
+    slow: bool = False
+    silences: dict[str, Silence] = field(default_factory=dict)
+    passing: list[Exception] = field(default_factory=list)  # raised after the next silences were kept
+
+    async def kill_switch(self) -> Switch:
+        return state_of(self.turns[-1] if self.turns else None)
+
+    async def turn_kill_switch(self, stopped: bool, principal: Principal, reason: str, at_ms: int) -> Switch:
+        if self.slow:
+            raise TimeoutError
+        self.turns.append(next_record(self.turns, stopped, principal, reason, at_ms))
+        return await self.kill_switch()
+
+    async def add_silence(self, silence: Silence) -> Silence:
+        self.silences[silence.id] = silence
+        if self.passing:
+            raise self.passing.pop(0)
+        return silence
+
+
+@dataclass
+class Directory:
+    """User groups of the workspace; one that is not here cannot be read."""
+
+    groups: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    async def members(self, group: str) -> frozenset[str]:
+        if group not in self.groups:
+            raise Unavailable("Slack is away")
+        return self.groups[group]
+
+
+@dataclass
 class Rig:
     """The door, the double that clicks on it, and what came of it."""
 
@@ -110,6 +167,8 @@ class Rig:
     http: httpx.AsyncClient
     message: Message
     incidents: Incidents
+    journal: Journal
+    directory: Directory
 
     async def send(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
         return await self.http.post("/slack/events", content=body, headers=headers)
@@ -156,9 +215,10 @@ def check(headers: Mapping[str, str], body: bytes, now_ms: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def standing(*, with_bot: bool) -> AsyncIterator[Rig]:
+async def standing(*, with_bot: bool, policy: ApprovalPolicy | None = None) -> AsyncIterator[Rig]:
     """The door and the double; without a bot token Slack's Web API is not served, for nobody calls it."""
     clock, decisions, app, incidents = ManualClock(), Decisions(), Starlette(), Incidents()
+    journal, directory = Journal(), Directory()
     transport = httpx.ASGITransport(app)
     double = SlackDouble(
         signing_secret=SECRET,
@@ -179,11 +239,19 @@ async def standing(*, with_bot: bool) -> AsyncIterator[Rig]:
             decisions=decisions,
             incidents=incidents,
             views=SlackViews(),
+            switch=SlackSwitch(
+                journal=cast(JournalPort, journal),
+                policy=policy or ApprovalPolicy(),
+                directory=directory,
+                clock=clock,
+            ),
+            quieting=SlackQuieting(approval=decisions, correlation=decisions, incidents=incidents, silenced=journal),
             clock=clock,
             client=web_client(TOKEN, f"{url}/api/") if with_bot else None,
             team_id="T0ACME",
         )
-        yield Rig(double, decisions, clock, http, double.workspace.post("C0SENTINEL", "", buttons()), incidents)
+        message = double.workspace.post("C0SENTINEL", "", buttons())
+        yield Rig(double, decisions, clock, http, message, incidents, journal, directory)
 
 
 @pytest_asyncio.fixture

@@ -14,15 +14,20 @@ import pytest
 from starlette.applications import Starlette
 from structlog.testing import capture_logs
 
+from actors.corrections import Corrections
 from sentinel.adapters import slack_card
 from sentinel.adapters.slack_views import SlackViews
+from sentinel.correlation.topology import topology_of
 from sentinel.incidents.nouns import Plan, PlanState
+from sentinel.remediation.approval_policy import ApprovalPolicy
 from sentinel.remediation.sealing import CARD, modal_for, value_mac
 from sentinel.sandbox.slack import SlackDouble, running
 from sentinel.sandbox.slack.clicks import command_body, form_body, home_body, payload, signed_headers
 from sentinel.sandbox.slack.workspace import Message
 from serve_apps.slack import slack_routes
 from serve_apps.slack_people import web_client
+from serve_apps.slack_quieting import SlackQuieting
+from serve_apps.slack_switch import SlackSwitch
 from tests.actors.rig import KEY, Rig, eventually
 from tests.actors.test_approval import waiting
 from tests.serve.slack_rig import SECRET, TOKEN, check
@@ -82,6 +87,13 @@ async def world() -> AsyncIterator[World]:
             decisions=stage,
             incidents=rig.journal,
             views=SlackViews(),
+            switch=SlackSwitch(journal=rig.journal, policy=ApprovalPolicy(), directory=None, clock=rig.clock),
+            quieting=SlackQuieting(
+                approval=stage,
+                correlation=Corrections(rig.journal, lambda: topology_of({}), rig.clock),
+                incidents=rig.journal,
+                silenced=rig.journal,
+            ),
             clock=rig.clock,
             client=web_client(TOKEN, f"{url}/api/"),
             team_id="T0ACME",

@@ -86,8 +86,7 @@ def submission(modal: Modal, user: User, values: Mapping[str, str]) -> dict[str,
     for block in modal.view["blocks"]:
         if block["type"] == "input":
             element = block["element"]
-            given = values.get(element["action_id"], element.get("initial_value"))
-            state[block["block_id"]] = {element["action_id"]: {"type": element["type"], "value": given or None}}
+            state[block["block_id"]] = {element["action_id"]: _given(element, values.get(element["action_id"]))}
     return {
         "type": "view_submission",
         "team": {"id": TEAM, "domain": "acme"},
@@ -100,6 +99,13 @@ def submission(modal: Modal, user: User, values: Mapping[str, str]) -> dict[str,
         "is_enterprise_install": False,
         "enterprise": None,
     }
+
+
+def _given(element: Mapping[str, Any], value: str | None) -> dict[str, Any]:
+    if element["type"] != "static_select":
+        return {"type": element["type"], "value": (element.get("initial_value") if value is None else value) or None}
+    option = next((each for each in element["options"] if each["value"] == value), element.get("initial_option"))
+    return {"type": "static_select", "selected_option": option}
 
 
 def command_body(text: str, user: User, channel: str, channel_name: str, trigger: str) -> bytes:

@@ -267,6 +267,8 @@ def views(incident: Incident) -> Mapping[str, Callable[[], Block]]:
         "modal-reject": lambda: shows.reject_modal(PID, "{}"),
         "modal-edit": lambda: shows.narrow_modal(record, "{}", *found),
         "modal-approve": lambda: shows.plan_modal(incident, record, "{}"),
+        "modal-silence": lambda: shows.silence_modal(incident, "{}"),
+        "modal-unlike": lambda: shows.unlike_modal(replace(incident, plans=()), "{}"),
         "home": lambda: shows.home([incident, replace(incident, id=IncidentId(f"{ID[:-1]}2"), plans=())]),
     }
 

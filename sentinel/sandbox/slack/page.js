@@ -193,6 +193,12 @@ function repliesTo(message) {
 }
 
 function blocksOf(message) {
+  if (message.file) {
+    const picture = element("img", "picture");
+    picture.src = "_control/files/" + encodeURIComponent(message.file);
+    picture.alt = message.text;
+    return [element("div", "text", message.text), picture];
+  }
   return message.blocks.length
     ? message.blocks.map((block) => draw(block, message))
     : [element("div", "text", mrkdwn(message.text, false))];
@@ -248,11 +254,14 @@ function drawFrame() {
 function inputOf(block) {
   const spec = block.element;
   const number = spec.type === "number_input";
-  const field = element(spec.multiline ? "textarea" : "input", "");
+  const list = spec.type === "static_select";
+  const field = element(list ? "select" : spec.multiline ? "textarea" : "input", "");
+  if (list) field.replaceChildren(...spec.options.map((each) => new Option(each.text.text, each.value)));
   if (number) { field.type = "number"; field.min = spec.min_value; field.max = spec.max_value; field.step = 1; }
   if (spec.max_length) field.maxLength = spec.max_length;
   field.name = spec.action_id;
-  field.value = spec.initial_value || "";
+  if (!list) field.value = spec.initial_value || "";
+  else if (spec.initial_option) field.value = spec.initial_option.value;
   field.required = !block.optional;
   const label = element("label", "", block.label.text, block.optional ? " (optional)" : "", field);
   return label;

@@ -21,6 +21,7 @@ from sentinel.errors import Invalid, NotFound, SentinelError
 from sentinel.sandbox.slack import clicks
 from sentinel.sandbox.slack.clicks import Clicked
 from sentinel.sandbox.slack.faults import Fault, Faults
+from sentinel.sandbox.slack.files import Uploads
 from sentinel.sandbox.slack.web_api import WebApi
 from sentinel.sandbox.slack.workspace import BOT_USER, GROUP_NAMES, Message, User, Workspace
 
@@ -93,11 +94,14 @@ class SlackDouble:
             webhook_key=webhook_key,
             seconds_a_message=seconds_a_message,
         )
+        uploads = Uploads(self.workspace)
         self.webhook_path = f"/services/T000/B000/{webhook_key}"
         self.app = Starlette(
             routes=[
                 Route("/api/{method}", self._api.call, methods=["GET", "POST"]),
                 Route("/services/T000/B000/{key}", self._api.webhook, methods=["POST"]),
+                Route("/upload/{file}", uploads.take, methods=["POST"]),
+                Route("/_control/files/{file}", uploads.show),
                 Route("/_control/messages", self._messages),
                 Route("/_control/log", self._log),
                 Route("/_control/click", _answering(self._click), methods=["POST"]),

@@ -140,14 +140,19 @@ def _actions(block: Mapping[str, Value], at: str) -> Problems:
         yield from _button(each, f"{at}/elements/{index}", seen)
 
 
+_INPUTS = ("plain_text_input", "number_input", "static_select")
+
+
 def _input(block: Mapping[str, Value], at: str) -> Problems:
     yield from _only(block, at, "type", "block_id", "label", "element", "optional", "hint")
     yield from _text(block.get("label"), f"{at}/label", 2000, kinds=("plain_text",))
     element = block.get("element")
-    if not isinstance(element, Mapping) or element.get("type") not in ("plain_text_input", "number_input"):
+    if not isinstance(element, Mapping) or element.get("type") not in _INPUTS:
         yield _wrong("unsupported element", f"{at}/element")
         return
     yield from _string(element.get("action_id"), f"{at}/element/action_id", 255)
+    if element["type"] == "static_select":
+        yield from _select(element, f"{at}/element")
     longest = element.get("max_length", 3000)
     if not isinstance(longest, int) or not 1 <= longest <= 3000:
         yield _wrong("must be from 1 to 3000", f"{at}/element/max_length")
@@ -157,6 +162,25 @@ def _input(block: Mapping[str, Value], at: str) -> Problems:
         for name in ("min_value", "max_value", "initial_value"):
             if name in element and not re.fullmatch(r"-?\d+(\.\d+)?", str(element[name])):
                 yield _wrong("must be a number as text", f"{at}/element/{name}")
+
+
+def _select(element: Mapping[str, Value], at: str) -> Problems:
+    yield from _only(element, at, "type", "action_id", "options", "initial_option", "placeholder", "focus_on_load")
+    options = element.get("options")
+    yield from _count(options, f"{at}/options", 100)
+    for index, each in _items(options, 100):
+        yield from _option(each, f"{at}/options/{index}")
+    if "initial_option" in element and (not isinstance(options, list) or element["initial_option"] not in options):
+        yield _wrong("must be one of the options", f"{at}/initial_option")
+
+
+def _option(option: Value, at: str) -> Problems:
+    if not isinstance(option, Mapping):
+        yield _wrong("must be an object", at)
+        return
+    yield from _only(option, at, "text", "value", "description", "url")
+    yield from _text(option.get("text"), f"{at}/text", 75, kinds=("plain_text",))
+    yield from _string(option.get("value"), f"{at}/value", 150)
 
 
 _BLOCKS: Mapping[str, Callable[[Mapping[str, Value], str], Problems]] = {

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from sentinel.clock import Clock
-from sentinel.sandbox.slack import validation
+from sentinel.sandbox.slack import files, validation
 from sentinel.sandbox.slack.faults import Faults
 from sentinel.sandbox.slack.workspace import (
     APP,
@@ -91,6 +91,8 @@ class WebApi:
             "usergroups.users.list": self._group,
             "views.open": self._open,
             "views.publish": self._publish,
+            "files.getUploadURLExternal": self._file_place,
+            "files.completeUploadExternal": self._file_shown,
         }
 
     async def call(self, request: Request) -> Response:
@@ -143,7 +145,7 @@ class WebApi:
             run = self._methods.get(method)
             if run is None:
                 raise Refused("unknown_method")
-            return {"ok": True, **run(arguments)}
+            return {"ok": True, **run({**arguments, "_base": str(request.base_url)})}
         except Refused as refused:
             answer: Answer = {"ok": False, "error": refused.code}
             if refused.messages:
@@ -249,6 +251,20 @@ class WebApi:
         self._workspace.homes[user] = _view(arguments, "home")
         self._workspace.version += 1
         return {"view": dict(self._workspace.homes[user])}
+
+    def _file_place(self, arguments: Args) -> Answer:
+        made = files.begin(self._workspace, str(arguments.get("filename", "")), str(arguments.get("length", "")))
+        if isinstance(made, str):
+            raise Refused(made)
+        return {"upload_url": f"{arguments['_base']}upload/{made.id}", "file_id": made.id}
+
+    def _file_shown(self, arguments: Args) -> Answer:
+        channel = self._channel({"channel": arguments.get("channel_id", "")})
+        thread_ts = arguments.get("thread_ts")
+        shown = files.complete(self._workspace, str(arguments.get("files", "")), channel, thread_ts)
+        if isinstance(shown, str):
+            raise Refused(shown)
+        return {"files": [{"id": each.id, "title": each.title} for each in shown]}
 
     def _channel(self, arguments: Args) -> str:
         channel = self._workspace.channel(str(arguments.get("channel", "")))

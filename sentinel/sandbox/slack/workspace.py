@@ -52,6 +52,7 @@ class Message:
     by_webhook: bool = False
     thread_ts: str | None = None
     edited_ts: str | None = None
+    file: str = ""  # the id of a file that it shows
     earlier: list[tuple[str, Blocks]] = field(default_factory=list)
 
 
@@ -64,6 +65,16 @@ class Whisper:
     ts: str
     text: str
     blocks: Blocks
+
+
+@dataclass(slots=True, kw_only=True)
+class File:
+    """A file on its way: a place for `length` bytes, the bytes once they came, a title once it is shown."""
+
+    id: str
+    length: int
+    content: bytes = b""
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +106,7 @@ class Workspace:
         self.groups = {group: list(members) for group, members in GROUPS.items()}
         self.modals: dict[str, Modal] = {}  # by user: a new one takes the old one's place
         self.homes: dict[str, Mapping[str, Any]] = {}
+        self.files: dict[str, File] = {}
         self._triggers: dict[str, Trigger] = {}
         self.version = 0
         self._clock = clock

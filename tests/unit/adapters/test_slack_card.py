@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel.adapters import slack_text
-from sentinel.adapters.slack_card import ABORT, ACKNOWLEDGE, APPROVE, CANCEL, REJECT, card
+from sentinel.adapters.slack_card import ABORT, ACKNOWLEDGE, APPROVE, CANCEL, REJECT, SILENCE, card
 from sentinel.ids import Fingerprint, IncidentId, PlanId
 from sentinel.incidents.nouns import (
     Alert,
@@ -205,10 +205,10 @@ def test_buttons_only_while_they_can_do_something(state: str) -> None:
     asked, running = [APPROVE, REJECT], [ABORT]
     by_state = {"awaiting": asked, "dry run": asked, "approved": [CANCEL], "executing": running, "verifying": running}
     expected = by_state.get(state, [])
-    more = [] if state == "resolved" else [ACKNOWLEDGE]
+    more = [] if state == "resolved" else [ACKNOWLEDGE, SILENCE]
     assert [button["action_id"] for button in buttons(incident)] == expected + more
     seen = replace(incident, acknowledged_by="Ann")
-    assert [button["action_id"] for button in buttons(seen)] == expected
+    assert [button["action_id"] for button in buttons(seen)] == expected + more[1:]
 
 
 def test_every_plan_state_is_covered() -> None:
@@ -224,11 +224,12 @@ def test_the_first_line_says_what_and_how_bad() -> None:
 
 
 def test_the_button_carries_plan_and_digest_and_asks_again() -> None:
-    approve, reject, acknowledge = buttons(planned(PlanState.AWAITING_APPROVAL))
+    approve, reject, acknowledge, silence = buttons(planned(PlanState.AWAITING_APPROVAL))
     mac = value_mac(KEY, PLAN.plan_id, DIGEST, CARD)
     carried = {"plan": PLAN.plan_id, "digest": DIGEST, "mac": mac}
     assert json.loads(approve["value"]) == carried == json.loads(reject["value"])
     assert json.loads(acknowledge["value"]) == {"incident": ID, "mac": value_mac(KEY, ID, "", CARD)}
+    assert silence["value"] == acknowledge["value"]
     assert DIGEST[:12] in approve["confirm"]["text"]["text"]
     assert "This changes AWS" in approve["confirm"]["text"]["text"]
     assert "confirm" not in reject
@@ -307,7 +308,7 @@ def test_a_parameter_that_is_not_part_of_the_target_is_always_shown() -> None:
 )
 def test_what_cannot_be_shown_whole_cannot_be_approved_here(step: Step) -> None:
     incident = planned(PlanState.AWAITING_APPROVAL, plan=replace(PLAN, steps=(step,)))
-    assert [button["action_id"] for button in buttons(incident)] == [REJECT, ACKNOWLEDGE]
+    assert [button["action_id"] for button in buttons(incident)] == [REJECT, ACKNOWLEDGE, SILENCE]
     assert "cannot be shown whole" in shown(incident)
 
 

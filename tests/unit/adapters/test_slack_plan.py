@@ -8,6 +8,7 @@ import pytest
 from sentinel.adapters.slack_blocks import mention
 from sentinel.adapters.slack_card import NARROW, card
 from sentinel.adapters.slack_thread import narrate
+from sentinel.ids import IncidentId
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import Incident, PlanState, Principal, Seen
 from sentinel.remediation.approval_policy import ApprovalPolicy, Demand, Rule
@@ -113,6 +114,16 @@ def test_a_plan_that_took_anothers_place_says_why() -> None:
     )
     text = text_of(incident, CLOSED)
     assert "*Review this plan again, it is a new one:* the plan changed: desired 2 → 3" in text
+
+
+def test_the_thread_tells_who_said_that_something_is_not_the_same() -> None:
+    apart = f.ToldApart(other_id=IncidentId("inc-2"), alerts=(alert("web"),), suspects=(), reason="<!here> a *deploy*")
+    made = narrate(told([apart], by=BOB))
+    assert made
+    assert made[1] == "not the same, says *Bob*, 1 alert went to `inc-2`: &lt;!here&gt; a ∗deploy∗"
+    alone = narrate(told([f.ToldApart(other_id=IncidentId("inc-0"), alerts=(), suspects=(), reason="")], by=BOB))
+    assert alone
+    assert alone[1] == "not the same, says *Bob*, no return of `inc-0`"
 
 
 def test_the_thread_tells_the_story_in_order_and_summons_nobody() -> None:

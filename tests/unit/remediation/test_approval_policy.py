@@ -20,6 +20,7 @@ from sentinel.remediation.approval_policy import (
     Rule,
     Terms,
     may_approve,
+    may_stop,
     risk_of,
     terms_of,
 )
@@ -155,6 +156,19 @@ def test_deputies_may_only_after_the_escalation() -> None:
     assert may_approve(CARLA, held, plan(), {}, escalated=False)
     assert may_approve(CARLA, held, plan(), {}, escalated=True) == ""
     assert may_approve(BOB, held, plan(), {}, escalated=True)
+
+
+def test_who_may_approve_some_plan_may_stop_everything() -> None:
+    guarded = ApprovalPolicy(
+        default=Demand(approvers=frozenset({"group:S0SRE"})),
+        rules=(Rule(name="db", demand=Demand(approvers=frozenset({ANN.id}), escalate_to=(CARLA.id,))),),
+    )
+    assert may_stop(ANN, guarded, {}) == ""
+    assert may_stop(CARLA, guarded, {}) == ""
+    assert "S0SRE could not be read" in may_stop(BOB, guarded, {})
+    assert may_stop(BOB, guarded, {"S0SRE": frozenset()}).endswith("may approve no plan")
+    assert may_stop(BOB, guarded, {"S0SRE": frozenset({BOB.id})}) == ""
+    assert may_stop(BOB, ApprovalPolicy(), {}) == ""
 
 
 def test_in_a_freeze_nothing_is_approved_and_everything_may_be_rejected() -> None:
