@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -27,7 +28,7 @@ from sentinel.remediation.approval_policy import ApprovalPolicy, Members, terms_
 from sentinel.remediation.binding import bound, drift, track_record
 from sentinel.remediation.planner import PlanPolicy, propose
 from sentinel.remediation.runbooks import Runbook
-from sentinel.remediation.safety import Limits, first_refusal
+from sentinel.remediation.safety import Limits, first_refusal, is_rehearsed
 from sentinel.remediation.sealing import sealed
 
 _LOOK_WITHIN_S = 8.0
@@ -112,7 +113,8 @@ class Proposing:
             refused = first_refusal(plan.steps, self._limits)
         except Invalid as error:
             refused = str(error)
-        return refused or bound(plan, plan.targets, self.policy, plan.track_record)
+        dry_run = plan.dry_run or any(is_rehearsed(step, self._limits) for step in plan.steps)
+        return refused or bound(replace(plan, dry_run=dry_run), plan.targets, self.policy, plan.track_record)
 
     async def _plan_due(self, incident: Incident, now_ms: int) -> list[f.Fact]:
         # An incident for which no runbook was found may be joined by an alert for which there is one.
