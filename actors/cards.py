@@ -185,4 +185,5 @@ def _standing(incident: Incident) -> str:
     if not incident.plans:
         return f"{incident.state}, no plan"
     last = incident.plans[-1]  # one that took another's place has the same state, and is not the same question
-    return f"{incident.state}, {last.plan.plan_id} {last.state}, reminded {last.reminded_at_ms}"
+    held = " held" if last.state is PlanState.APPROVED and last.held_reason else ""
+    return f"{incident.state}, {last.plan.plan_id} {last.state}{held}, reminded {last.reminded_at_ms}"

@@ -178,7 +178,7 @@ async def test_where_messages_cannot_be_changed_each_state_is_told_once(rig: Rig
     assert texts(rig) == ["open: no plan", "mitigating: awaiting_approval"]
 
 
-async def test_where_messages_cannot_be_changed_a_plan_that_takes_anothers_place_is_told_and_so_is_a_reminder(
+async def test_where_messages_cannot_be_changed_a_plan_that_takes_anothers_place_is_told_and_so_are_reminders_and_holds(
     rig: Rig,
 ) -> None:
     rig.messenger = Chat(can_update=False)
@@ -194,6 +194,12 @@ async def test_where_messages_cannot_be_changed_a_plan_that_takes_anothers_place
         await shown(rig, cards)
         await shown(rig, cards)
     assert len(rig.messenger.posted) == 4, "each reminder is told once"
+    held = f.PlanHeld(plan_id=second.plan_id, reason="the kill switch is on")
+    for facts in (approved(second)[2:], [held]):
+        await rig.tell(*facts)
+        await shown(rig, cards)
+    assert len(rig.messenger.posted) == 6
+    assert "the kill switch is on" in str(rig.messenger.posted[-1].blocks)
 
 
 async def test_where_messages_cannot_be_changed_a_restart_tells_nothing_twice(rig: Rig) -> None:

@@ -164,6 +164,12 @@ def test_where_nothing_is_worth_a_line_the_thread_is_left_alone() -> None:
     assert narrate([]) is None
 
 
+def test_an_approved_plan_that_must_wait_says_why() -> None:
+    held = narrate(told([opened(), *approved(plan()), f.PlanHeld(plan_id=plan().plan_id, reason="the <kill> switch")]))
+    assert held is not None
+    assert held[1] == "approved, and held: the &lt;kill&gt; switch"
+
+
 @pytest.mark.parametrize(
     ("who", "shown"),
     [("slack:T1/U2", "<@U2>"), ("group:S9", "<!subteam^S9>"), ("api:ops", "ops (API key)"), ("ops", "ops (API key)")],
