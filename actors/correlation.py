@@ -336,7 +336,7 @@ class CorrelationActor:
 
 
 def _over(incident: Incident, now_ms: int, resolve_after_s: float) -> list[f.Fact]:
-    """The end of an incident whose series have all been back for `resolve_after_s`; a plan undecided or held goes too."""
+    """The end of an incident whose series have all been back for `resolve_after_s`; an idle plan goes too."""
     if any(alert.open for alert in incident.alerts) or now_ms - incident.updated_at_ms < resolve_after_s * 1000:
         return []
     resolved = f.IncidentResolved(reason="every series is back to normal")

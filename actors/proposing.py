@@ -43,7 +43,7 @@ Due = tuple[list[f.Fact], Principal]
 
 
 class Proposing:
-    """Gathers what the pure decisions need. Keeps nothing but when to ask AWS again, and for which alerts it was in vain."""
+    """Gathers what the pure decisions need. Keeps nothing but when to ask AWS again, and after what."""
 
     def __init__(
         self,

@@ -184,3 +184,10 @@ def test_a_reminder_calls_those_who_may() -> None:
     assert made
     assert summons(made[0]) == ["@U1", "!subteam^S9"]
     assert {BOB.id, CARLA.id}.isdisjoint(reminded.to)
+
+
+def test_a_target_beside_aws_has_no_account() -> None:
+    made = bound(plan(), [replace(SEEN, account="", region="")], ApprovalPolicy())
+    text = str(card(after(opened(), *approved(made)[:2]))[0])
+    assert "account" not in text
+    assert SEEN.notes[0] in text
