@@ -115,8 +115,10 @@ class Proposing:
             refused = first_refusal(plan.steps, self._limits)
         except Invalid as error:
             refused = str(error)
+        if refused:
+            return refused
         dry_run = plan.dry_run or any(is_rehearsed(step, self._limits) for step in plan.steps)
-        return refused or bound(replace(plan, dry_run=dry_run), plan.targets, self.policy, plan.track_record)
+        return bound(replace(plan, dry_run=dry_run), plan.targets, self.policy, plan.track_record)
 
     async def _plan_due(self, incident: Incident, now_ms: int) -> list[f.Fact]:
         # An incident for which no runbook was found may be joined by an alert for which there is one.

@@ -87,9 +87,8 @@ def limits(settings: Settings) -> Limits:
 def cloud(settings: Settings) -> Cloud:
     """AWS, or the sandbox's double of it, which never sees real credentials; and the Kubernetes of the settings."""
     executor = settings.executor
-    aws: Cloud = (
-        UnconnectedCloud() if executor.backend == "sandbox" and not executor.aws_endpoint_url else _aws(settings)
-    )
+    connected = executor.backend == "aws" or bool(executor.aws_endpoint_url)
+    aws: Cloud = _aws(settings) if connected else UnconnectedCloud()
     clusters = {
         each.name: KubernetesCluster(name=each.name, context=each.context, kubeconfig=each.kubeconfig)
         for each in executor.kubernetes

@@ -15,7 +15,7 @@ from sentinel.remediation.approval import NOT_ON_RECORD
 from sentinel.remediation.approval_policy import ApprovalPolicy, AutoBudget, Demand, Freeze, Rule
 from sentinel.remediation.planner import digest_of
 from sentinel.remediation.sealing import modal_for, seal_holds, value_mac
-from tests.actors.rig import KEY, Proxy, Rig, clicked
+from tests.actors.rig import KEY, LIMITS, Proxy, Rig, clicked
 from tests.actors.test_approval import say, settled, waiting
 from tests.unit.incidents.make import ANN, BOB, CARLA, CLUSTER, ID, T0, opened
 
@@ -101,6 +101,16 @@ async def test_another_policy_asks_again(rig: Rig) -> None:
     stricter = rig.approval(policy=ApprovalPolicy(default=Demand(required=2)))
     assert await say(stricter, made) == "the plan changed, review it again: the approval policy changed"
     assert (await rig.plan()).plan.approvals_required == 2
+
+
+async def test_a_plan_made_anew_is_a_rehearsal_where_its_action_is_only_rehearsed_by_now(rig: Rig) -> None:
+    _, made = await waiting(rig)
+    rig.cloud.services[SERVICE]["desired"] = 3
+    later = rig.approval(limits=replace(LIMITS, rehearsed=frozenset({"ecs.scale_service"})))
+    assert "review it again" in await say(later, made)
+    fresh = (await rig.plan()).plan
+    assert (made.dry_run, fresh.dry_run) == (False, True)
+    assert fresh.digest == digest_of(fresh)
 
 
 async def test_a_target_off_the_allow_list_by_now_is_asked_for_no_more(rig: Rig) -> None:
