@@ -97,13 +97,15 @@ class ApprovalActor:
         for attempt in range(_TRIES):
             try:
                 incident, record = await self._find(plan_id)
-            except Unavailable:
+                now_ms = self._clock.now_ms()
+                refused = await self._refusal(incident, record, digest, decision, principal, came, now_ms)
+            except Conflict:
+                continue
+            except (Unavailable, OutcomeUnknown):
                 if sure and attempt + 1 == _TRIES:
                     raise
                 await self._clock.sleep(_RETRY_S)
                 continue
-            now_ms = self._clock.now_ms()
-            refused = await self._refusal(incident, record, digest, decision, principal, came, now_ms)
             if refused:
                 log.info("verdict refused", plan_id=plan_id, principal=principal.id, reason=refused)
                 return refused

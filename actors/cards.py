@@ -65,7 +65,8 @@ class Cards:
     async def show(self, incident: Incident) -> None:
         """Bring card or thread of one incident up to date, with at most one message a second over all of them."""
         blocks, text = self._render(incident)
-        rendered = ids.content_digest([blocks, text])
+        # A reminder changes no word of the card, and is news where each message is a new one.
+        rendered = ids.content_digest([blocks, text, "" if self._messenger.can_update else _standing(incident)])
         changed = self._shown.get(incident.id) != rendered
         if not changed and not self._untold(incident):
             self._behind.pop(incident.id, None)
@@ -181,5 +182,8 @@ def _not_worth_a_message(incident: Incident) -> bool:
 
 def _standing(incident: Incident) -> str:
     """The state a message tells of; where messages cannot be updated, each new one is a new message."""
-    plan = incident.plans[-1].state if incident.plans else "no plan"
-    return f"{incident.state}, {plan}"
+    if not incident.plans:
+        return f"{incident.state}, no plan"
+    last = incident.plans[-1]  # one that took another's place has the same state, and is not the same question
+    held = " held" if last.state is PlanState.APPROVED and last.held_reason else ""
+    return f"{incident.state}, {last.plan.plan_id} {last.state}{held}, reminded {last.reminded_at_ms}"

@@ -336,14 +336,15 @@ class CorrelationActor:
 
 
 def _over(incident: Incident, now_ms: int, resolve_after_s: float) -> list[f.Fact]:
-    """The end of an incident whose series have all been back for `resolve_after_s`; a plan nobody decided goes too."""
+    """The end of an incident whose series have all been back for `resolve_after_s`; an idle plan goes too."""
     if any(alert.open for alert in incident.alerts) or now_ms - incident.updated_at_ms < resolve_after_s * 1000:
         return []
     resolved = f.IncidentResolved(reason="every series is back to normal")
     plan = incident.live_plan
     if plan is None:
         return [resolved]
-    if plan.state in _WITHDRAWABLE:
-        cancelled = f.PlanCancelled(plan_id=plan.plan.plan_id, reason="recovered before anybody decided")
-        return [cancelled, resolved]
+    held = plan.held_reason if plan.state is PlanState.APPROVED else ""
+    if held or plan.state in _WITHDRAWABLE:  # if a held one is let go meanwhile, the sequence number tells
+        reason = f"recovered while the plan was held: {held}" if held else "recovered before anybody decided"
+        return [f.PlanCancelled(plan_id=plan.plan.plan_id, reason=reason), resolved]
     return []

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
 from actors.api import Journal
 from sentinel.clock import Clock
 from sentinel.errors import Forbidden, Invalid, SentinelError, Unavailable
-from sentinel.ids import IncidentId
+from sentinel.ids import Fingerprint, IncidentId
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import (
     SENTINEL,
@@ -27,12 +28,13 @@ from sentinel.remediation.approval_policy import ApprovalPolicy, Members, terms_
 from sentinel.remediation.binding import bound, drift, track_record
 from sentinel.remediation.planner import PlanPolicy, propose
 from sentinel.remediation.runbooks import Runbook
-from sentinel.remediation.safety import Limits, first_refusal
+from sentinel.remediation.safety import Limits, first_refusal, is_rehearsed
 from sentinel.remediation.sealing import sealed
 
 _LOOK_WITHIN_S = 8.0
 _LOOK_AGAIN_MS = 5_000
 _AWS_PATIENCE_MS = 120_000
+_PLAN_AGAIN_MS = 60_000  # for an incident that no runbook could help, until another alert joins
 _BY_RULE_WITHIN_MS = 10_000
 _REMEMBERED = 500  # incidents looked through for a track record and for the budget of automatic approvals
 log = structlog.get_logger(__name__)
@@ -41,7 +43,7 @@ Due = tuple[list[f.Fact], Principal]
 
 
 class Proposing:
-    """Gathers what the pure decisions need. Keeps nothing but when to ask AWS again."""
+    """Gathers what the pure decisions need. Keeps nothing but when to ask AWS again, and after what."""
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class Proposing:
         self._key = key
         self._clock = clock
         self._not_before_ms: dict[IncidentId, int] = {}
+        self._in_vain: dict[IncidentId, frozenset[Fingerprint]] = {}
 
     async def due(self, incident: Incident, asked: str, now_ms: int) -> Due:
         """What the clock, the runbooks and the rules, not people, have to say about an incident, and who says it."""
@@ -112,7 +115,10 @@ class Proposing:
             refused = first_refusal(plan.steps, self._limits)
         except Invalid as error:
             refused = str(error)
-        return refused or bound(plan, plan.targets, self.policy, plan.track_record)
+        if refused:
+            return refused
+        dry_run = plan.dry_run or any(is_rehearsed(step, self._limits) for step in plan.steps)
+        return bound(replace(plan, dry_run=dry_run), plan.targets, self.policy, plan.track_record)
 
     async def _plan_due(self, incident: Incident, now_ms: int) -> list[f.Fact]:
         # An incident for which no runbook was found may be joined by an alert for which there is one.
@@ -126,12 +132,18 @@ class Proposing:
             if now_ms < until_ms:
                 return []
             return [f.IncidentEscalated(reason="the plan succeeded, and yet something is wrong")]
-        if now_ms < self._not_before_ms.get(incident.id, 0):
+        wrong = frozenset(alert.fingerprint for alert in incident.alerts if alert.open)
+        # What joins may have a runbook, so it is not kept waiting by what had none.
+        if now_ms < self._not_before_ms.get(incident.id, 0) and self._in_vain.get(incident.id, wrong) == wrong:
             return []
         made = await self._propose(incident, now_ms)
         if isinstance(made, Plan):
             self._not_before_ms.pop(incident.id, None)
+            self._in_vain.pop(incident.id, None)
             return [f.PlanProposed(plan=made)]
+        if made or unplanned:
+            self._not_before_ms[incident.id] = now_ms + _PLAN_AGAIN_MS
+            self._in_vain[incident.id] = wrong
         return [f.IncidentEscalated(reason=made)] if made and not unplanned else []
 
     async def _propose(self, incident: Incident, now_ms: int) -> Plan | str:

@@ -80,7 +80,8 @@ class StepWork:
             previous = dict(seen.values)
             refused = self._prove(record) or moved(plan, index, previous)
             refused = refused or refusal_now(step, previous, self._limits, seen.tags)
-            if not refused and (plan.dry_run or is_rehearsed(step, self._limits)):
+            refused = refused or ("" if plan.dry_run else self._only_rehearsed(step))
+            if not refused and plan.dry_run:
                 rehearsal = await self._runner.rehearse(step)
         except (Forbidden, Invalid, Unavailable) as error:
             refused = str(error)
@@ -129,7 +130,11 @@ class StepWork:
             outcome = Outcome(ending=Ending.UNKNOWN, detail=detail)
         elif settled is Settled.DONE:
             outcome = await self._runner.await_effect(step, previous, "found done")
-        elif giving_up or (refused := self._prove(record) or refusal_now(step, now, self._limits, seen.tags)):
+        elif giving_up or (
+            refused := self._prove(record)
+            or refusal_now(step, now, self._limits, seen.tags)
+            or self._only_rehearsed(step)
+        ):
             why = "the plan was given up" if giving_up else refused
             outcome = Outcome(ending=Ending.FAILED, detail=f"not sent again: {why}; now {shown(now)}")
         else:
@@ -151,6 +156,7 @@ class StepWork:
             seen = await self._runner.look(step)
             now = seen.values
             refused = self._prove(record) or refusal_now(inverse, now, self._limits, seen.tags)
+            refused = refused or self._only_rehearsed(step, inverse)
         except (Forbidden, Invalid, Unavailable) as error:
             refused = str(error)
         started = f.UndoStarted(plan_id=plan_id, index=index, previous=dict(now))
@@ -183,6 +189,7 @@ class StepWork:
         try:
             seen = await self._runner.look(inverse)
             refused = self._prove(record) or refusal_now(inverse, seen.values, self._limits, seen.tags)
+            refused = refused or self._only_rehearsed(record.plan.steps[index], inverse)
         except (Forbidden, Invalid, Unavailable) as error:
             outcome = Outcome(ending=Ending.FAILED, detail=f"its undoing may not have been done: {error}")
         else:
@@ -204,6 +211,11 @@ class StepWork:
     def taken(self, plan_id: PlanId) -> None:
         """This process has the plan from now on."""
         self._taken_at[plan_id] = self._clock.monotonic()
+
+    def _only_rehearsed(self, *steps: Step) -> str:
+        """Why these may not be sent although their plan is a real one: it was made before the settings said so."""
+        rehearsed = next((step for step in steps if is_rehearsed(step, self._limits)), None)
+        return f"{rehearsed.action} on {rehearsed.target} is only rehearsed by now" if rehearsed else ""
 
     async def _not_started(self, incident: Incident, record: PlanRecord, index: int, why: str) -> None:
         reason = f"step {index + 1} was not started: {why}"

@@ -98,15 +98,17 @@ def value_key(settings: Settings) -> bytes:
 
 
 def preflight(settings: Settings, cloud: Cloud, credentials: StaticCredentials | None) -> Preflight | None:
-    """The look at targets before people are asked, or None where no AWS is connected."""
+    """The look at targets before people are asked, or None where no cloud is connected."""
     aws = cloud.aws if isinstance(cloud, Clouds) else cloud
-    if not isinstance(aws, AwsCloud):
+    beside_aws = cloud.beside_aws if isinstance(cloud, Clouds) else frozenset[str]()
+    if not isinstance(aws, AwsCloud) and not beside_aws:
         return None
     executor = settings.executor
     return CloudPreflight(
         cloud,
         region=executor.aws_region,
-        whoami=aws.whoami,
+        whoami=aws.whoami if isinstance(aws, AwsCloud) else None,
+        beside_aws=beside_aws,
         accounts=frozenset(each.account for each in executor.aws_accounts),
         max_desired=executor.max_desired_count,
         hourly_cost=settings.approval.hourly_cost,

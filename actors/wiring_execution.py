@@ -85,11 +85,22 @@ def limits(settings: Settings) -> Limits:
 
 
 def cloud(settings: Settings) -> Cloud:
-    """AWS; or the sandbox's double of it, which never sees real credentials."""
+    """AWS, or the sandbox's double of it, which never sees real credentials; and the Kubernetes of the settings."""
     executor = settings.executor
-    if executor.backend == "sandbox" and not executor.aws_endpoint_url:
-        return UnconnectedCloud()
-    aws = AwsCloud(
+    connected = executor.backend == "aws" or bool(executor.aws_endpoint_url)
+    aws: Cloud = _aws(settings) if connected else UnconnectedCloud()
+    clusters = {
+        each.name: KubernetesCluster(name=each.name, context=each.context, kubeconfig=each.kubeconfig)
+        for each in executor.kubernetes
+    }
+    if not clusters:
+        return aws
+    return Clouds(aws, {"kubernetes": KubernetesCloud(clusters, call_timeout_s=executor.request_timeout_s)})
+
+
+def _aws(settings: Settings) -> AwsCloud:
+    executor = settings.executor
+    return AwsCloud(
         region=executor.aws_region,
         endpoint_url=executor.aws_endpoint_url,
         call_timeout_s=executor.request_timeout_s,
@@ -99,10 +110,3 @@ def cloud(settings: Settings) -> Cloud:
         roles={each.account: Role(arn=each.role_arn, external_id=each.external_id) for each in executor.aws_accounts},
         send_within_s=SELF_FENCE_S,
     )
-    clusters = {
-        each.name: KubernetesCluster(name=each.name, context=each.context, kubeconfig=each.kubeconfig)
-        for each in executor.kubernetes
-    }
-    if not clusters:
-        return aws
-    return Clouds(aws, {"kubernetes": KubernetesCloud(clusters, call_timeout_s=executor.request_timeout_s)})

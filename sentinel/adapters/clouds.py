@@ -8,11 +8,15 @@ from sentinel.ports import Cloud, Observed
 
 
 class Clouds:
-    """Keeps `ports.Cloud`: `by_prefix` has a cloud for the first word of some actions, `aws` does the rest."""
+    """Keeps `ports.Cloud`: `by_prefix` has a cloud for the first word of some actions, `aws` does the rest.
+
+    `beside_aws` are those first words.
+    """
 
     def __init__(self, aws: Cloud, by_prefix: Mapping[str, Cloud]) -> None:
         self.aws = aws
         self._by_prefix = dict(by_prefix)
+        self.beside_aws = frozenset(by_prefix)
 
     def observe(self, step: Step) -> Observed:
         return self._of(step).observe(step)

@@ -35,7 +35,8 @@ class CloudPreflight:
     """Keeps `ports.Preflight` on any `ports.Cloud`. `whoami` tells the account that the credentials belong to.
 
     `hourly_cost` tells by glob of targets what one task costs an hour, in USD. `accounts` are others, which a role
-    leads to.
+    leads to. Actions whose name begins with a word of `beside_aws` act in a place that has neither account nor region,
+    and need no credentials of AWS.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class CloudPreflight:
         hourly_cost: Mapping[str, float] | None = None,
         rehearsal: Rehearsal | None = None,
         accounts: frozenset[str] = frozenset(),
+        beside_aws: frozenset[str] = frozenset(),
     ) -> None:
         self._cloud = cloud
         self._accounts = accounts
+        self._beside_aws = beside_aws
         self._region = region
         self._whoami = whoami
         self._account = ""
@@ -61,6 +64,10 @@ class CloudPreflight:
     def look(self, step: Step) -> Seen:
         """The target of `step` as it is."""
         observed = self._cloud.observe(step).values
+        cost = next((usd for glob, usd in self._hourly_cost.items() if fnmatchcase(step.target, glob)), None)
+        notes = notes_on(step, observed, self._max_desired, cost)
+        if step.action.partition(".")[0] in self._beside_aws:
+            return Seen(target=step.target, account="", region="", observed=observed, notes=tuple(notes))
         if self._whoami and not self._account:
             self._account = self._whoami()
         named = action_named(step.action).place_of(step.params)
@@ -68,8 +75,6 @@ class CloudPreflight:
         at_home = (region, account) == (self._region, self._account)
         if self._account and account not in (self._account, *self._accounts):
             raise Forbidden(f"{step.target} is in account {account}, these credentials are of {self._account}")
-        cost = next((usd for glob, usd in self._hourly_cost.items() if fnmatchcase(step.target, glob)), None)
-        notes = notes_on(step, observed, self._max_desired, cost)
         if at_home and self._rehearsal and (line := self._rehearsal.would(step)):
             notes.append(line)
         return Seen(target=step.target, account=account, region=region, observed=observed, notes=tuple(notes))

@@ -135,7 +135,9 @@ def _headline(incident: Incident, record: PlanRecord | None) -> str:
         ended = incident.resolved_at_ms or incident.updated_at_ms
         return f"Resolved after {duration(ended - incident.opened_at_ms)}"
     words = _PLAN_WORDS[record.state] if record else "No plan yet"
-    if record and record.state is PlanState.AWAITING_APPROVAL:
+    if record and record.state is PlanState.APPROVED and record.held_reason:
+        words = "Approved, and held"
+    elif record and record.state is PlanState.AWAITING_APPROVAL:
         given = sum(verdict.decision == "approve" for verdict in record.verdicts)
         words += f" ({given} of {record.plan.approvals_required})"
     elif record and record.state is PlanState.EXECUTING:
@@ -168,6 +170,8 @@ def _reason(incident: Incident, record: PlanRecord | None) -> str:
         return incident.state_reason
     if record.state is PlanState.ROLLING_BACK:
         return record.rollback_reason
+    if record.state is PlanState.APPROVED and record.held_reason:
+        return record.held_reason
     return "" if record.state.live else record.ended_reason or incident.state_reason
 
 

@@ -183,6 +183,8 @@ def _steps(record: PlanRecord) -> tuple[list[str], bool]:
 
 
 def _notes(seen: Seen) -> list[str]:
+    if not seen.account and not seen.region:
+        return list(seen.notes[:5])  # beside AWS, the target's own name tells where it is
     where = f"account {seen.account or 'unknown'}, {seen.region or 'region unknown'}"
     return [*seen.notes[:5], where]
 

@@ -57,6 +57,8 @@ def _line(entry: Entry) -> str:
             return f"plan expired: {escape(reason, 300)}"
         case f.PlanCancelled(reason=reason):
             return f"plan cancelled: {escape(reason, 300)}"
+        case f.PlanHeld(reason=reason):
+            return f"approved, and held: {escape(reason, 300)}"
         case f.ExecutionStarted():
             return "carrying out the plan"
         case f.StepSucceeded(index=index, detail=detail):

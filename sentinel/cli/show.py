@@ -147,7 +147,8 @@ def _plan(console: Console, record: dict[str, Any]) -> None:
     console.print(f"\nplan [bold]{plan['plan_id']}[/bold] ({plan['runbook']}): {record['state']}{dry}")
     console.print(f"  because {escape(plan['reason'])}; digest {plan['digest'][:12]}")
     for seen in plan["targets"]:
-        for note in (*seen["notes"], f"account {seen['account']}, {seen['region']}"):
+        where = [f"account {seen['account']}, {seen['region']}"] if seen["account"] or seen["region"] else []
+        for note in (*seen["notes"], *where):
             console.print(f"  › {escape(note)}")
     if plan["track_record"]:
         console.print(f"  {escape(plan['track_record'])}")

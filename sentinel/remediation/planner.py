@@ -9,7 +9,7 @@ from sentinel import ids
 from sentinel.errors import Invalid
 from sentinel.incidents.nouns import Alert, Incident, Plan
 from sentinel.remediation.runbooks import Runbook
-from sentinel.remediation.safety import Limits, first_refusal
+from sentinel.remediation.safety import Limits, first_refusal, is_rehearsed
 
 SUSPECTS_CONSIDERED = 3
 
@@ -67,7 +67,8 @@ def propose(
                 verify=tuple(each.fingerprint for each in incident.alerts),
                 verify_within_s=runbook.verify_within_s,
                 rollback=runbook.rollback,
-                dry_run=policy.dry_run,
+                # Where one step is only rehearsed, what the others did would prove nothing.
+                dry_run=policy.dry_run or any(is_rehearsed(step, limits) for step in steps),
                 approvals_required=policy.approvals_required,
                 created_at_ms=now_ms,
                 expires_at_ms=now_ms + policy.expires_after_ms,

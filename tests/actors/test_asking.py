@@ -1,19 +1,21 @@
 """What people agree to is what runs: plans bound to what was seen, buttons of our own, rules, reminders, deputies."""
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from sentinel.errors import Conflict, Forbidden, Invalid, Unavailable
+from sentinel.errors import Conflict, Forbidden, Invalid, OutcomeUnknown, SentinelError, Unavailable
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import IncidentState, PlanState, Principal
+from sentinel.remediation.approval import NOT_ON_RECORD
 from sentinel.remediation.approval_policy import ApprovalPolicy, AutoBudget, Demand, Freeze, Rule
 from sentinel.remediation.planner import digest_of
 from sentinel.remediation.sealing import modal_for, seal_holds, value_mac
-from tests.actors.rig import KEY, Rig, clicked
+from tests.actors.rig import KEY, LIMITS, Proxy, Rig, clicked
 from tests.actors.test_approval import say, settled, waiting
 from tests.unit.incidents.make import ANN, BOB, CARLA, CLUSTER, ID, T0, opened
 
@@ -101,6 +103,16 @@ async def test_another_policy_asks_again(rig: Rig) -> None:
     assert (await rig.plan()).plan.approvals_required == 2
 
 
+async def test_a_plan_made_anew_is_a_rehearsal_where_its_action_is_only_rehearsed_by_now(rig: Rig) -> None:
+    _, made = await waiting(rig)
+    rig.cloud.services[SERVICE]["desired"] = 3
+    later = rig.approval(limits=replace(LIMITS, rehearsed=frozenset({"ecs.scale_service"})))
+    assert "review it again" in await say(later, made)
+    fresh = (await rig.plan()).plan
+    assert (made.dry_run, fresh.dry_run) == (False, True)
+    assert fresh.digest == digest_of(fresh)
+
+
 async def test_a_target_off_the_allow_list_by_now_is_asked_for_no_more(rig: Rig) -> None:
     _, made = await waiting(rig)
     rig.cloud.services[SERVICE]["desired"] = 3
@@ -120,7 +132,7 @@ def replace_limits() -> Any:
 async def test_a_plan_waits_for_an_aws_that_is_away_and_people_hear_of_it(rig: Rig) -> None:
     await rig.tell(opened())
     stage = rig.approval()
-    for _ in range(60):
+    for _ in range(30):  # every 5 s for two minutes, then once a minute
         rig.cloud.fail(Unavailable("AWS is away"), at="observe")
     await settled(rig, stage)
     incident = await rig.incident()
@@ -141,6 +153,28 @@ async def test_an_aws_that_stays_away_is_told(rig: Rig) -> None:
     incident = await rig.incident()
     assert incident.state is IncidentState.ESCALATED
     assert incident.state_reason == "scale-out could not be checked against AWS: AWS is away"
+
+
+@pytest.mark.parametrize("error", [Forbidden("not authorized"), Unavailable("AWS is away")])
+async def test_an_incident_that_cannot_be_planned_asks_aws_once_a_minute(rig: Rig, error: SentinelError) -> None:
+    asked: list[int] = []
+
+    def fails(name: str) -> None:
+        asked.append(rig.clock.now_ms())
+        raise error
+
+    await rig.tell(opened())
+    broken: Any = Proxy(rig.cloud, before=fails)
+    stage = rig.approval(cloud=broken)
+    while (await rig.incident()).state is not IncidentState.ESCALATED:
+        rig.clock.advance(1)
+        await stage.settle(await rig.incident())
+    asked.clear()
+    for _ in range(600):
+        rig.clock.advance(1)
+        await stage.settle(await rig.incident())
+    assert 9 <= len(asked) <= 10
+    assert {later - before for before, later in itertools.pairwise(asked)} == {60_000}
 
 
 async def test_a_runbook_that_aws_forbids_gives_way_with_its_reason(rig: Rig) -> None:
@@ -193,6 +227,20 @@ async def test_a_message_that_is_not_on_record_decides_nothing_and_is_kept_up_to
     assert (await rig.plan()).verdicts == ()
     assert [card.ts for card in (await rig.incident()).cards] == ["1.000000", "99.000000"]
     assert await stage.decide(made.plan_id, made.digest, "approve", ANN, "", other) == "approved by Ann"
+
+
+async def test_an_unrecorded_card_of_an_incident_that_changes_meanwhile_is_put_on_record_all_the_same(rig: Rig) -> None:
+    _, made = await waiting(rig)
+    late = [Conflict("somebody was faster"), OutcomeUnknown("the journal went away")]
+
+    def changed(name: str) -> None:
+        if name == "append" and late:
+            raise late.pop(0)
+
+    stage = rig.approval(journal=Proxy(rig.journal, before=changed))
+    answer = await stage.decide(made.plan_id, made.digest, "approve", ANN, "", clicked(made, ts="99.000000"))
+    assert answer == NOT_ON_RECORD
+    assert [card.ts for card in (await rig.incident()).cards] == ["1.000000", "99.000000"]
 
 
 async def test_a_message_elsewhere_or_one_of_too_many_is_never_put_on_record(rig: Rig) -> None:

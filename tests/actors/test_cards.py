@@ -7,6 +7,7 @@ import pytest
 
 from actors.cards import Cards
 from sentinel.adapters.in_memory import InMemoryMessenger
+from sentinel.adapters.slack_card import card
 from sentinel.errors import Forbidden, Invalid, SentinelError, Unavailable
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import Card, Incident
@@ -175,6 +176,30 @@ async def test_where_messages_cannot_be_changed_each_state_is_told_once(rig: Rig
     await shown(rig, cards)
     await shown(rig, cards)
     assert texts(rig) == ["open: no plan", "mitigating: awaiting_approval"]
+
+
+async def test_where_messages_cannot_be_changed_a_plan_that_takes_anothers_place_is_told_and_so_are_reminders_and_holds(
+    rig: Rig,
+) -> None:
+    rig.messenger = Chat(can_update=False)
+    cards = Cards(rig.journal, rig.messenger, card, rig.clock)
+    first, second = plan(), plan(attempt=2)
+    await rig.tell(opened(), *approved(first)[:2])
+    await shown(rig, cards)
+    await rig.tell(f.PlanCancelled(plan_id=first.plan_id, reason="it changed"), *approved(second)[:2])
+    await shown(rig, cards)
+    assert [second.digest[:12] in str(each.blocks) for each in rig.messenger.posted] == [False, True]
+    for _ in range(2):
+        await rig.tell(f.ApprovalReminded(plan_id=second.plan_id, to=("ann",), escalated=False, reason="still waiting"))
+        await shown(rig, cards)
+        await shown(rig, cards)
+    assert len(rig.messenger.posted) == 4, "each reminder is told once"
+    held = f.PlanHeld(plan_id=second.plan_id, reason="the kill switch is on")
+    for facts in (approved(second)[2:], [held]):
+        await rig.tell(*facts)
+        await shown(rig, cards)
+    assert len(rig.messenger.posted) == 6
+    assert "the kill switch is on" in str(rig.messenger.posted[-1].blocks)
 
 
 async def test_where_messages_cannot_be_changed_a_restart_tells_nothing_twice(rig: Rig) -> None:

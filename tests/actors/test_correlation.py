@@ -9,7 +9,7 @@ from actors.journal import JournalActor
 from sentinel.detection.anomaly import Condition
 from sentinel.errors import Conflict, Unavailable
 from sentinel.incidents import facts as f
-from sentinel.incidents.nouns import Incident, IncidentState
+from sentinel.incidents.nouns import Incident, IncidentState, PlanState
 from tests.actors.rig import Proxy, Rig, anomaly, ended, eventually
 from tests.unit.incidents.make import T0, approved, plan
 
@@ -188,6 +188,41 @@ async def test_an_approved_plan_is_not_withdrawn(rig: Rig) -> None:
         await rig.correlation().settle(incident)
         rig.clock.advance(61)
     assert (await incidents(rig))[0].state is IncidentState.MITIGATING
+
+
+async def test_an_approved_plan_that_is_held_is_withdrawn_when_the_fault_has_gone(rig: Rig) -> None:
+    (incident,) = await placed(rig, anomaly("payments"))
+    made = plan(incident=incident.id)
+    held = f.PlanHeld(plan_id=made.plan_id, reason="the kill switch is on")
+    await rig.tell(*approved(made), held, incident=made.incident_id)
+    rig.book.otherwise = Condition.NORMAL
+    for _ in range(2):
+        (incident,) = await incidents(rig)
+        await rig.correlation().settle(incident)
+        rig.clock.advance(61)
+    (incident,) = await incidents(rig)
+    assert incident.state is IncidentState.RESOLVED
+    assert incident.plans[0].state is PlanState.CANCELLED
+    assert incident.plans[0].ended_reason == "recovered while the plan was held: the kill switch is on"
+    await rig.execution().carry_out(incident.id, made.plan_id)
+    assert rig.sent() == []
+
+
+async def test_a_held_plan_that_was_let_go_is_not_withdrawn(rig: Rig) -> None:
+    (incident,) = await placed(rig, anomaly("payments"))
+    made = plan(incident=incident.id)
+    held = f.PlanHeld(plan_id=made.plan_id, reason="the kill switch is on")
+    await rig.tell(*approved(made), held, incident=made.incident_id)
+    rig.book.otherwise = Condition.NORMAL
+    (incident,) = await incidents(rig)
+    await rig.correlation().settle(incident)
+    rig.clock.advance(61)
+    (quiet,) = await incidents(rig)
+    await rig.tell(f.ExecutionStarted(plan_id=made.plan_id, owner="a"), incident=incident.id)
+    with pytest.raises(Conflict):
+        await rig.correlation().settle(quiet)  # as it was read before the executor took it
+    (incident,) = await incidents(rig)
+    assert incident.plans[0].state is PlanState.EXECUTING
 
 
 async def test_what_is_resolved_is_remembered_and_recalled(rig: Rig) -> None:

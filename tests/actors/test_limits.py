@@ -16,14 +16,32 @@ from sentinel.ids import IncidentId
 from sentinel.incidents import facts as f
 from sentinel.incidents.nouns import Incident, Plan, PlanState, StepState
 from sentinel.remediation.actions import steps_of
+from sentinel.remediation.binding import track_record
 from sentinel.remediation.budget import Budget
 from sentinel.remediation.ledger import Rules
+from sentinel.remediation.planner import PlanPolicy, propose
+from sentinel.remediation.runbooks import Runbook, Use
 from sentinel.remediation.safety import Allowed, Limits
-from tests.actors.rig import LIMITS, Proxy, Rig, eventually
-from tests.unit.incidents.make import ANN, CLUSTER, ID, INSTANCE, alert, approved, opened, plan, reboot, restart, scale
+from tests.actors.rig import LIMITS, SCALE_OUT, Killed, Proxy, Rig, eventually
+from tests.unit.incidents.make import (
+    ANN,
+    CLUSTER,
+    ID,
+    INSTANCE,
+    after,
+    alert,
+    approved,
+    opened,
+    plan,
+    reboot,
+    restart,
+    scale,
+)
 
 LOOSE = Budget(cooldown_ms=0, per_hour=10_000, per_day=10_000, group_share=1.0)
 LIKE_REBOOT = plan(*reboot())
+REBOOT = Runbook(name="reboot", uses=(Use(action="ec2.reboot_instance", params={"instance_id": INSTANCE}),))
+REAL = PlanPolicy(approvals_required=1, expires_after_ms=900_000, dry_run=False)
 
 
 def rig_with(budget: Budget, *, limits: Limits = LIMITS, store: Any = None, stop_file: str = "") -> Rig:
@@ -217,9 +235,12 @@ async def test_three_plans_that_do_not_help_open_the_breaker() -> None:
 async def test_an_action_that_is_only_rehearsed_is_rehearsed_to_the_end() -> None:
     rig = Rig()
     limits = replace(LIMITS, rehearsed=frozenset({"ec2.reboot_instance"}))
-    await rig.approved(LIKE_REBOOT)
-    await rig.execution(limits=limits).carry_out(ID, LIKE_REBOOT.plan_id)
+    made = propose(after(opened()), (REBOOT,), limits, REAL, rig.clock.now_ms()).plan
+    assert made is not None
+    await rig.approved(made)
+    await rig.execution(limits=limits).carry_out(ID, made.plan_id)
     record = await rig.plan()
+    assert (record.state, record.plan.dry_run) == (PlanState.ROLLED_BACK, True), "a rehearsal proves nothing"
     assert rig.sent() == []
     assert [step.action for step in rig.cloud.rehearsed] == ["ec2.reboot_instance"]
     assert record.steps[0].detail == f"dry run: would have sent ec2.reboot_instance on {INSTANCE}"
@@ -230,11 +251,87 @@ async def test_a_rule_of_the_allow_list_may_be_for_rehearsals_only() -> None:
     arn = f"arn:aws:ec2:us-east-1:123456789012:instance/{INSTANCE}"
     rule = Allowed(actions=frozenset({"ec2.reboot_instance"}), arns=frozenset({arn}), dry_run=True)
     rig = Rig()
-    made = plan(*steps_of("ec2.reboot_instance", there))
+    runbook = Runbook(name="reboot", uses=(Use(action="ec2.reboot_instance", params=there),))
+    limits = Limits(allowed=(rule,))
+    made = propose(after(opened()), (runbook,), limits, REAL, rig.clock.now_ms()).plan
+    assert made is not None
+    assert made.dry_run
     await rig.approved(made)
-    await rig.execution(limits=Limits(allowed=(rule,))).carry_out(ID, made.plan_id)
+    await rig.execution(limits=limits).carry_out(ID, made.plan_id)
     assert rig.sent() == []
     assert len(rig.cloud.rehearsed) == 1
+
+
+async def test_a_plan_one_step_of_which_is_rehearsed_is_a_rehearsal_as_a_whole() -> None:
+    runbook = Runbook(name="both", uses=(*SCALE_OUT.uses, *REBOOT.uses))
+    rig = Rig()
+    limits = replace(LIMITS, rehearsed=frozenset({"ec2.reboot_instance"}))
+    made = propose(after(opened()), (runbook,), limits, REAL, rig.clock.now_ms()).plan
+    assert made is not None
+    await rig.approved(made)
+    await rig.execution(limits=limits).carry_out(ID, made.plan_id)
+    assert rig.sent() == []
+    assert len(rig.cloud.rehearsed) == 2
+    assert track_record("both", ("checkout",), [await rig.incident()]) == ""
+
+
+@pytest.mark.parametrize("rehearsed", ["ec2.reboot_instance", "ecs.scale_service"])
+async def test_a_real_plan_whose_action_is_only_rehearsed_by_now_is_given_up(rehearsed: str) -> None:
+    rig = Rig()
+    made = plan(*scale(), *reboot())
+    await rig.approved(made)
+    limits = replace(LIMITS, rehearsed=frozenset({rehearsed}))
+    await rig.execution(limits=limits).carry_out(ID, made.plan_id)
+    record = await rig.plan()
+    assert record.state is PlanState.ROLLED_BACK
+    assert f"{rehearsed} on " in record.rollback_reason
+    assert "is only rehearsed by now" in record.rollback_reason
+    # What was done for real before is undone for real.
+    assert rig.sent() == (["ecs.scale_service 4", "ecs.scale_service 2"] if rehearsed.startswith("ec2") else [])
+
+
+async def test_the_undoing_of_what_is_only_rehearsed_by_now_is_not_sent() -> None:
+    rig = Rig()
+    made = plan()
+    await rig.approved(made)
+    rig.book.otherwise = Condition.ANOMALOUS
+    task = asyncio.create_task(rig.execution().carry_out(ID, made.plan_id))
+    await eventually(rig.sent)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert rig.sent() == ["ecs.scale_service 4"]
+    limits = replace(LIMITS, rehearsed=frozenset({"ecs.scale_service"}))
+    await rig.execution("b", limits=limits).carry_out(ID, made.plan_id)
+    assert rig.sent() == ["ecs.scale_service 4"]
+    record = await rig.plan()
+    assert record.state is PlanState.ROLLBACK_FAILED
+    assert "is only rehearsed by now" in record.steps[0].detail
+
+
+@pytest.mark.parametrize(("dies_at", "sent"), [(1, []), (2, ["ecs.scale_service 4"])])
+async def test_what_a_dead_process_may_have_sent_is_not_sent_again_if_it_is_only_rehearsed_by_now(
+    dies_at: int, sent: list[str]
+) -> None:
+    rig = Rig()
+    rig.book.otherwise = Condition.ANOMALOUS
+    made = plan()
+    await rig.approved(made)
+    calls = Counter[str]()
+
+    def dies(name: str) -> None:
+        calls[name] += 1
+        if name == "send" and calls[name] == dies_at:
+            raise Killed
+
+    cloud: Any = Proxy(rig.cloud, before=dies)
+    with pytest.raises(Killed):
+        await rig.execution(cloud=cloud).carry_out(ID, made.plan_id)
+    limits = replace(LIMITS, rehearsed=frozenset({"ecs.scale_service"}))
+    await rig.execution("b", limits=limits).carry_out(ID, made.plan_id)
+    assert rig.sent() == sent
+    record = await rig.plan()
+    assert record.state is (PlanState.ROLLBACK_FAILED if sent else PlanState.ROLLED_BACK)
+    assert "is only rehearsed by now" in record.rollback_reason + record.steps[0].detail
 
 
 @pytest.mark.parametrize(

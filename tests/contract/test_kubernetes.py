@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 import yaml
 
+from actors import wiring_approval, wiring_execution
 from sentinel.adapters.clouds import Clouds
 from sentinel.adapters.in_memory import InMemoryCloud
 from sentinel.adapters.kubernetes_cloud import KubernetesCloud, KubernetesCluster
+from sentinel.adapters.preflight import CloudPreflight
 from sentinel.errors import Forbidden, Invalid, OutcomeUnknown, Unavailable
 from sentinel.ids import PlanId, step_key
 from sentinel.incidents.nouns import Step
 from sentinel.remediation.actions import CATALOG, Settled, steps_of
 from sentinel.sandbox.moto_process import free_port
+from sentinel.settings import Settings
 from tests.contract.kubernetes_stand_in import KubernetesStandIn
 from tests.unit.incidents.make import INSTANCE, reboot
 
@@ -163,3 +166,29 @@ def test_an_action_goes_to_its_own_cloud(cloud: KubernetesCloud, cluster: Kubern
     assert len(cluster.received) == 1
     assert [key for _step, key in aws.sent] == [OTHER]
     assert both.observe(SCALE).values["desired"] == 4
+
+
+def test_it_is_looked_at_before_people_are_asked_though_no_aws_is_there(
+    cluster: KubernetesStandIn, cloud: KubernetesCloud, tmp_path: Path
+) -> None:
+    known = {"name": "prod", "context": "c", "kubeconfig": str(tmp_path / "kubeconfig")}
+    settings = Settings.model_validate({"executor": {"kubernetes": [known]}})
+    assert settings.executor.backend == "sandbox"
+    made = wiring_execution.cloud(settings)
+    looks = wiring_approval.preflight(settings, made, None)
+    assert looks is not None
+    seen = looks.look(SCALE)
+    assert (seen.account, seen.region, seen.observed["desired"]) == ("", "", 2)
+    with pytest.raises(Forbidden, match="no AWS is connected"):
+        looks.look(reboot()[0])
+    made.send(SCALE, KEY)
+    assert cluster.deployments["checkout"]["spec"]["replicas"] == 4
+
+
+def test_credentials_of_aws_are_not_asked_for_it(cloud: KubernetesCloud) -> None:
+    def whoami() -> str:
+        raise Forbidden("Unable to locate credentials")
+
+    both = Clouds(InMemoryCloud(), {"kubernetes": cloud})
+    looks = CloudPreflight(both, region="us-east-1", whoami=whoami, beside_aws=both.beside_aws)
+    assert looks.look(SCALE).target == SCALE.target

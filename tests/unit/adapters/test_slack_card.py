@@ -149,6 +149,10 @@ STATES: dict[str, tuple[Incident, str]] = {
     "proposed": (planned(PlanState.PROPOSED), "*A plan is being checked*"),
     "awaiting": (planned(PlanState.AWAITING_APPROVAL), "*Waiting for approval (0 of 1)*"),
     "approved": (planned(PlanState.APPROVED, verdicts=(APPROVED,)), "*Approved, about to start*"),
+    "held": (
+        planned(PlanState.APPROVED, verdicts=(APPROVED,), held_reason="the kill switch is on"),
+        "*Approved, and held*: the kill switch is on",
+    ),
     "executing": (
         planned(PlanState.EXECUTING, steps=(StepRecord(state=StepState.STARTED),)),
         "*Carrying out the plan, step 1 of 1*",
@@ -203,7 +207,8 @@ def test_each_state_says_where_it_stands_and_is_a_message_that_slack_takes(state
 def test_buttons_only_while_they_can_do_something(state: str) -> None:
     incident, _ = STATES[state]
     asked, running = [APPROVE, REJECT], [ABORT]
-    by_state = {"awaiting": asked, "dry run": asked, "approved": [CANCEL], "executing": running, "verifying": running}
+    by_state = {"awaiting": asked, "dry run": asked, "executing": running, "verifying": running}
+    by_state |= {"approved": [CANCEL], "held": [CANCEL]}
     expected = by_state.get(state, [])
     more = [] if state == "resolved" else [ACKNOWLEDGE, SILENCE]
     assert [button["action_id"] for button in buttons(incident)] == expected + more

@@ -175,6 +175,12 @@ def test_where_nothing_is_worth_a_line_the_thread_is_left_alone() -> None:
     assert narrate([]) is None
 
 
+def test_an_approved_plan_that_must_wait_says_why() -> None:
+    held = narrate(told([opened(), *approved(plan()), f.PlanHeld(plan_id=plan().plan_id, reason="the <kill> switch")]))
+    assert held is not None
+    assert held[1] == "approved, and held: the &lt;kill&gt; switch"
+
+
 @pytest.mark.parametrize(
     ("who", "shown"),
     [("slack:T1/U2", "<@U2>"), ("group:S9", "<!subteam^S9>"), ("api:ops", "ops (API key)"), ("ops", "ops (API key)")],
@@ -189,3 +195,10 @@ def test_a_reminder_calls_those_who_may() -> None:
     assert made
     assert summons(made[0]) == ["@U1", "!subteam^S9"]
     assert {BOB.id, CARLA.id}.isdisjoint(reminded.to)
+
+
+def test_a_target_beside_aws_has_no_account() -> None:
+    made = bound(plan(), [replace(SEEN, account="", region="")], ApprovalPolicy())
+    text = str(card(after(opened(), *approved(made)[:2]))[0])
+    assert "account" not in text
+    assert SEEN.notes[0] in text
