@@ -179,6 +179,10 @@ class Door:
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Ray Serve asks for the ASGI application here, once the replica is made."""
         clock = SystemClock()
+        # `reconfigure` comes later, and the replicas that are here already have had theirs.
+        over = serve.get_replica_context()._deployment_config.user_config
+        if over is not None:
+            self._settings = retuned(self._given, over)
         await wiring.bring_up(self._settings)
         self._watching = keep_running(wiring.watchdog(self._settings, clock).run, "watchdog", clock)
         return build_door(self._settings, on_ray(self._settings))

@@ -10,11 +10,12 @@ import pytest
 
 from actors.detection import DetectionActor
 from actors.shelves import Share, within_reach
+from actors.wiring import surely_configured
 from sentinel.adapters.in_memory import InMemoryCheckpoints
 from sentinel.clock import ManualClock
 from sentinel.detection.anomaly import Condition
-from sentinel.detection.config import Policy
-from sentinel.errors import Unavailable
+from sentinel.detection.config import DetectorConfig, Policy
+from sentinel.errors import Invalid, SentinelError, Unavailable
 from sentinel.telemetry.batch import SampleBatch
 from sentinel.telemetry.series import Series, identify, partition_of
 from tests.actors.rig import ended, eventually
@@ -330,3 +331,30 @@ async def test_a_start_waits_for_checkpoints_that_are_out_of_reach_but_not_for_e
     store.tries, store.until = 0, 1000
     await within_reach(store, clock, 30.0)
     assert 25 <= store.tries <= 31
+
+
+class Reluctant:
+    """Detection that refuses so many times before it takes its settings."""
+
+    def __init__(self, error: SentinelError, times: int) -> None:
+        self.error, self.times, self.taken = error, times, 0
+
+    async def configure(self, config: DetectorConfig) -> None:
+        if self.times > 0:
+            self.times -= 1
+            raise self.error
+        self.taken += 1
+
+
+async def test_a_start_goes_on_only_once_detection_took_its_settings() -> None:
+    later, never = Reluctant(Unavailable("restarting"), 5), Reluctant(Unavailable("restarting"), 10_000)
+    await surely_configured(later, CONFIG, ManualClock(T0))
+    assert later.taken == 1
+    clock = ManualClock(T0)
+    with pytest.raises(Unavailable, match="the door stays shut: restarting"):
+        await surely_configured(never, CONFIG, clock)
+    assert 60 < clock.monotonic() < 120
+    wrong = Reluctant(Invalid("detection", 1, "2"), 3)
+    with pytest.raises(Invalid):
+        await surely_configured(wrong, CONFIG, ManualClock(T0))
+    assert wrong.times == 2
