@@ -51,6 +51,7 @@ def environment(worker: Mapping[str, Any], files: Path) -> dict[str, str]:
         "SENTINEL_EXECUTOR_BACKEND": "sandbox",
         "TELEMETRY_KEY_SHA256": hashlib.sha256(KEY.encode()).hexdigest(),
         "ONCALL_KEY_SHA256": "0" * 64,
+        "ADMIN_KEY_SHA256": "1" * 64,
         "PYTHONPATH": str(ROOT),
     }
 
