@@ -57,9 +57,11 @@ def load(environ: Mapping[str, str]) -> Settings:
         if environ.get(name):
             _put(tree, field, environ[name], keep=True)
     try:
-        return Settings.model_validate(tree)
+        settings = Settings.model_validate(tree)
     except ValidationError as error:
         raise _explain(error) from None
+    settings.require_shared_key()
+    return settings
 
 
 # What the door, the actors and their adapters were built with.

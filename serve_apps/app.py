@@ -78,8 +78,6 @@ def on_ray(settings: Settings) -> Behind:
             found.append(
                 "with only a webhook Slack does not say who is a guest: name who may approve in approval.approvers"
             )
-        if settings.store.url.startswith("postgresql") and not settings.slack.value_key:
-            found.append("SENTINEL_SLACK_VALUE_KEY is unset: each node makes a key of its own, so plans that move wait")
         if not settings.slack.active:
             found.append("Slack is off: plans are decided by API only")
         return [note for note in found if note]
