@@ -66,7 +66,7 @@ def load(environ: Mapping[str, str]) -> Settings:
 
 # What the door, the actors and their adapters were built with.
 _FIXED = ("partitions", "actors", "max_series", "max_pending_calls", "checkpoint_path", "checkpoint_endpoint_url")
-_FIXED_TOO = ("checkpoint_every_s", "watch", "ignore")
+_FIXED_TOO = ("checkpoint_every_s", "curve_bytes", "watch", "ignore")
 
 
 def retuned(settings: Settings, over: object) -> Settings:
