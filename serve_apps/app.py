@@ -36,7 +36,7 @@ from serve_apps.events import event_routes
 from serve_apps.explaining import Explaining, explaining_router
 from serve_apps.ingest import Telemetry
 from serve_apps.intake import Intake
-from serve_apps.kill_switch import switch_router
+from serve_apps.kill_switch import switch_router, told_to_all
 from serve_apps.lanes import Scorer
 from serve_apps.metrics import Meter
 from serve_apps.slack import slack_routes
@@ -66,8 +66,7 @@ def on_ray(settings: Settings) -> Behind:
     correlation, detectors = handles.CorrelationHandle(namespace), wiring.detectors(settings)
 
     async def notes() -> list[str]:
-        switch = await journal.kill_switch()
-        found = [await correlation.memory_state(), f"the kill switch is on: {switch.why}" if switch.stopped else ""]
+        found = [await correlation.memory_state(), told_to_all(await journal.kill_switch())]
         if settings.executor.dry_run:
             found.append("executor.dry_run is on: approved plans are rehearsed, nothing is sent to AWS")
         if settings.approval.policy.open_to_all:
