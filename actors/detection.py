@@ -73,6 +73,8 @@ class DetectionActor:
         self._clock = clock
         self._told = asyncio.Event()
         self._configuring = asyncio.Lock()
+        # Held while partitions are written, moved or thinned out: none is written from a detector that lacks its past.
+        self._writing = asyncio.Lock()
         self._standing = StandingOrders(checkpoints, name, Standing(config, share))
         now = self._standing.now
         self._shelves = Shelves(checkpoints, now.share)
@@ -105,12 +107,13 @@ class DetectionActor:
             self._hear(self._detector.configure(config))
 
     async def _move(self, config: DetectorConfig, share: Share) -> None:
-        before = self._shelves.share
-        await self._shelves.take(share)
-        found = await asyncio.to_thread(self._shelves.restore, config)
-        # What came in of others' services meanwhile began from nothing, and would pass for what was heard last.
-        self._detector.keep_services(before.holds)
-        self._detector = merged([self._detector, found], share.holds, config)
+        async with self._writing:
+            before = self._shelves.share
+            self._shelves.take(share)
+            found = await asyncio.to_thread(self._shelves.restore, config)
+            # What came in of others' services meanwhile began from nothing, and would pass for what was heard last.
+            self._detector.keep_services(before.holds)
+            self._detector = merged([self._detector, found], share.holds, config)
         self._rates.describe(self._detector.series())
         self._learn_calls(self._detector.series())
         self._listening_since_ms = self._clock.now_ms()
@@ -222,11 +225,14 @@ class DetectionActor:
 
     async def checkpoint(self) -> None:
         """Keep what is known now, as before an orderly end. Raises Unavailable where it cannot be written."""
-        await self._shelves.keep(self._detector)
+        async with self._writing:
+            await self._shelves.keep(self._detector)
 
-    def _retire(self) -> None:
+    async def _retire(self) -> None:
         """Make room where it is short: pods come and go, and their series stay silent."""
-        if self._detector.nearly_full:
+        async with self._writing:
+            if not self._detector.nearly_full:
+                return
             before_ms = self._clock.now_ms() - _RETIRE_AFTER_MS
             gone = self._detector.retire(before_ms)
             self._rates.retire(before_ms)
@@ -240,7 +246,7 @@ class DetectionActor:
     async def _keep_checkpoints(self) -> None:
         while True:
             await self._clock.sleep(self._checkpoint_every_s)
-            self._retire()
+            await self._retire()
             try:
                 await self.checkpoint()
             except SentinelError as error:

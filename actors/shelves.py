@@ -45,20 +45,18 @@ class Share:
 
 
 class Shelves:
-    """Reads and writes the checkpoints of `share`, in one event loop."""
+    """Reads and writes the checkpoints of `share`. Its owner keeps, takes and restores one after the other."""
 
     def __init__(self, checkpoints: Checkpoints, share: Share) -> None:
         self.share = share
         self._checkpoints = checkpoints
         self._written: set[str] = set()
         self._partition: dict[str, int] = {}
-        self._writing = asyncio.Lock()
 
-    async def take(self, share: Share) -> None:
-        """Hold another share from now on. What was being written of the old one then is: it is not ours to empty."""
-        async with self._writing:
-            self.share = share
-            self._written, self._partition = set(), {}
+    def take(self, share: Share) -> None:
+        """Hold another share from now on. What was written of the old one is not ours to empty."""
+        self.share = share
+        self._written, self._partition = set(), {}
 
     def restore(self, config: DetectorConfig) -> Detector:
         """All that checkpoints know of this share, in any thread; what is damaged or out of reach is learned anew.
@@ -94,19 +92,18 @@ class Shelves:
 
         Each is copied between two samples, and encoded and written in another thread.
         """
-        async with self._writing:
-            share = self.share
-            held: dict[str, list[str]] = {name: [] for name in self._written}
-            for service in detector.services():
-                partition = self._partition_of(service)
-                if partition % share.actors == share.index:
-                    held.setdefault(share.blob(partition), []).append(service)
-            for name, services in held.items():
-                await asyncio.to_thread(self._write, name, detector.checkpoint_of(services))
-                if services:
-                    self._written.add(name)
-                else:
-                    self._written.discard(name)
+        share = self.share
+        held: dict[str, list[str]] = {name: [] for name in self._written}
+        for service in detector.services():
+            partition = self._partition_of(service)
+            if partition % share.actors == share.index:
+                held.setdefault(share.blob(partition), []).append(service)
+        for name, services in held.items():
+            await asyncio.to_thread(self._write, name, detector.checkpoint_of(services))
+            if services:
+                self._written.add(name)
+            else:
+                self._written.discard(name)
 
     def _write(self, name: str, encode: Callable[[], bytes]) -> None:
         self._checkpoints.save(name, encode())

@@ -6,7 +6,7 @@ made inside the process of the actor that owns it, so connections and engines ne
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 import structlog
@@ -37,13 +37,22 @@ from sentinel.adapters.sql_silences import SqlSilenceStore
 from sentinel.adapters.sqs import SqsQueue
 from sentinel.clock import Clock, SystemClock
 from sentinel.correlation.topology import topology_of
+from sentinel.detection.config import DetectorConfig
 from sentinel.detection.curves import Explained
-from sentinel.errors import SentinelError, Unavailable
+from sentinel.errors import NextStep, SentinelError, Unavailable
 from sentinel.ports import Checkpoints
 from sentinel.settings import Settings
 
 _CHECKPOINTS_WITHIN_S = 30.0
+_CONFIGURED_WITHIN_S = 90.0
 log = structlog.get_logger(__name__)
+
+
+class Configurable(Protocol):
+    """What can be told how to judge."""
+
+    async def configure(self, config: DetectorConfig) -> None:
+        """Judge by `config`. Raises Unavailable or Overloaded where that may go better later."""
 
 
 class Journal(JournalActor):
@@ -150,7 +159,8 @@ async def bring_up(settings: Settings) -> None:
     """See that every actor of this Sentinel runs, and that detection is as `settings` say.
 
     Detection actors that live already keep what they learned: they judge by the new settings, and partitions move
-    between them where their number has changed. The other actors that live are left as they are.
+    between them where their number has changed. The other actors that live are left as they are. Raises Unavailable
+    where detection does not become so.
     """
     living = handles.detection_actors(settings.ray.namespace)
     for handle in living.values():
@@ -162,11 +172,26 @@ async def bring_up(settings: Settings) -> None:
         if index >= settings.detection.actors:
             _end(handles.detection_name(index), settings)
     start_actors(settings)
-    if living:
+    # Made anew or not: an actor may find beside its checkpoints what it was told long ago.
+    await surely_configured(detectors(settings), settings.detection.detector, SystemClock())
+
+
+async def surely_configured(detection: Configurable, config: DetectorConfig, clock: Clock) -> None:
+    """Have detection judge by `config`, and hold the partitions that the door will ask it for.
+
+    Raises Unavailable where that cannot be done within a while: no door may open that asks the wrong actors.
+    """
+    until = clock.monotonic() + _CONFIGURED_WITHIN_S
+    while True:
         try:
-            await detectors(settings).configure(settings.detection.detector)
+            return await detection.configure(config)
         except SentinelError as error:
-            log.error("detection goes on with the settings it had", error=str(error))
+            if error.next_step is not NextStep.RETRY:
+                raise
+            if clock.monotonic() >= until:
+                raise Unavailable(f"detection does not take its settings, so the door stays shut: {error}") from None
+            log.warning("detection has not taken its settings yet", error=str(error))
+            await clock.sleep(1.0)
 
 
 def start_actors(settings: Settings) -> None:

@@ -1,9 +1,6 @@
 """The part of the composition root that is about asking people: Slack, the policy, the key, the look before."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
-
-from sqlalchemy import make_url
 
 from actors.api import Explainer, Journal
 from actors.approval import ApprovalActor
@@ -83,18 +80,16 @@ def slack_views() -> SlackViews:
 
 
 def value_key(settings: Settings) -> bytes:
-    """The key that protects buttons and seals verdicts: the one of the settings, or one kept beside the store.
+    """The key that protects buttons and seals verdicts: the one of the settings, or one kept beside the file of SQLite.
 
-    A store on a server has no beside: the key then lies with the checkpoints of the node, and where approval moves to
-    another node, cards are drawn anew.
+    Raises Invalid where there is neither, and Unavailable where it cannot be kept.
     """
     given = settings.slack.value_key
     if given:
         return given.get_secret_value().encode()
-    url = make_url(settings.store.url)
-    if url.get_backend_name() == "sqlite" and url.database:
-        return key_in(Path(url.database).absolute().parent / _KEY_FILE)
-    return key_in(Path(settings.detection.checkpoint_path).absolute() / _KEY_FILE)
+    settings.require_shared_key()
+    assert settings.store.file is not None  # what was required is for a store without one
+    return key_in(settings.store.file.parent / _KEY_FILE)
 
 
 def preflight(settings: Settings, cloud: Cloud, credentials: StaticCredentials | None) -> Preflight | None:

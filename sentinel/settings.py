@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -97,6 +98,12 @@ class Store(Section):
             raise ValueError(f"sqlite:///PATH or postgresql+psycopg://…, got scheme {scheme!r}")
         return url
 
+    @property
+    def file(self) -> Path | None:
+        """The file of SQLite; None for a server, which several machines may share."""
+        path = self.url.removeprefix("sqlite:///")
+        return None if path == self.url else Path(path.partition("?")[0] or ":memory:").absolute()
+
 
 class Qdrant(Section):
     """The memory of incidents: embedded at `path` unless a host is named."""
@@ -126,7 +133,8 @@ class Slack(Section):
     webhook_url: SecretStr | None = None
     signing_secret: SecretStr | None = None
     previous_signing_secret: SecretStr | None = None  # accepted beside the other one while it is rotated
-    # Makes the value of each button and seals each verdict; made and kept beside the store when unset.
+    # Makes the value of each button and seals each verdict; made and kept beside SQLite when unset. With a server as
+    # the store it must be set: what one machine seals another must know as its own.
     value_key: Annotated[SecretStr, Field(min_length=32)] | None = None
     api_url: str = "https://slack.com/api/"
     team_id: Annotated[str, Field(pattern=r"^([A-Z0-9]{2,32})?$")] = ""
@@ -311,6 +319,16 @@ class Settings(Section):
     def slack(self) -> Slack:
         """`webhooks.slack`, whose environment names are SENTINEL_SLACK_…"""
         return self.webhooks.slack
+
+    def require_shared_key(self) -> None:
+        """Raise Invalid where machines that share the store would each seal with a key of their own."""
+        if self.store.file is None and not self.slack.value_key:
+            raise Invalid(
+                "webhooks.slack.value_key",
+                "unset",
+                "a secret of at least 32 characters, the same for every machine (SENTINEL_SLACK_VALUE_KEY), "
+                "as store.url names a server: what people said is sealed with it, Slack or not",
+            )
 
     @model_validator(mode="after")
     def _rules_that_fit(self) -> "Settings":

@@ -57,14 +57,16 @@ def load(environ: Mapping[str, str]) -> Settings:
         if environ.get(name):
             _put(tree, field, environ[name], keep=True)
     try:
-        return Settings.model_validate(tree)
+        settings = Settings.model_validate(tree)
     except ValidationError as error:
         raise _explain(error) from None
+    settings.require_shared_key()
+    return settings
 
 
 # What the door, the actors and their adapters were built with.
 _FIXED = ("partitions", "actors", "max_series", "max_pending_calls", "checkpoint_path", "checkpoint_endpoint_url")
-_FIXED_TOO = ("checkpoint_every_s", "watch", "ignore")
+_FIXED_TOO = ("checkpoint_every_s", "curve_bytes", "watch", "ignore")
 
 
 def retuned(settings: Settings, over: object) -> Settings:

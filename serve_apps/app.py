@@ -36,7 +36,7 @@ from serve_apps.events import event_routes
 from serve_apps.explaining import Explaining, explaining_router
 from serve_apps.ingest import Telemetry
 from serve_apps.intake import Intake
-from serve_apps.kill_switch import switch_router
+from serve_apps.kill_switch import switch_router, told_to_all
 from serve_apps.lanes import Scorer
 from serve_apps.metrics import Meter
 from serve_apps.slack import slack_routes
@@ -68,8 +68,7 @@ def on_ray(settings: Settings) -> Behind:
     correlation, detectors = handles.CorrelationHandle(namespace), wiring.detectors(settings)
 
     async def notes() -> list[str]:
-        switch = await journal.kill_switch()
-        found = [await correlation.memory_state(), f"the kill switch is on: {switch.why}" if switch.stopped else ""]
+        found = [await correlation.memory_state(), told_to_all(await journal.kill_switch())]
         if settings.executor.dry_run:
             found.append("executor.dry_run is on: approved plans are rehearsed, nothing is sent to AWS")
         if settings.approval.policy.open_to_all:
@@ -80,8 +79,6 @@ def on_ray(settings: Settings) -> Behind:
             found.append(
                 "with only a webhook Slack does not say who is a guest: name who may approve in approval.approvers"
             )
-        if settings.store.url.startswith("postgresql") and not settings.slack.value_key:
-            found.append("SENTINEL_SLACK_VALUE_KEY is unset: each node makes a key of its own, so plans that move wait")
         if not settings.slack.active:
             found.append("Slack is off: plans are decided by API only")
         return [note for note in found if note]
@@ -193,6 +190,10 @@ class Door:
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Ray Serve asks for the ASGI application here, once the replica is made."""
         clock = SystemClock()
+        # `reconfigure` comes later, and the replicas that are here already have had theirs.
+        over = serve.get_replica_context()._deployment_config.user_config
+        if over is not None:
+            self._settings = retuned(self._given, over)
         await wiring.bring_up(self._settings)
         self._watching = keep_running(wiring.watchdog(self._settings, clock).run, "watchdog", clock)
         return build_door(self._settings, on_ray(self._settings))

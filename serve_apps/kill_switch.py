@@ -38,6 +38,11 @@ def switch_router(settings: Settings, journal: Journal, clock: Clock) -> APIRout
     return router
 
 
+def told_to_all(switch: Switch) -> str:
+    """What those may read who have no key: that it is on, and not who said so and why. Empty where it is off."""
+    return f"the kill switch is on: GET {PATH} says who turned it and why" if switch.stopped else ""
+
+
 def _state(switch: Switch) -> schemas.SwitchState:
     return schemas.SwitchState(
         stopped=switch.stopped,

@@ -48,8 +48,6 @@ def approval_lines(settings: Settings) -> list[str]:
             found.append(f"approval: {who} is nobody, for without a bot token no group can be read")
         elif ":" not in who.removeprefix("api:") and who.removeprefix("api:") not in keys:
             found.append(f"approval: {who} is nobody, for no key in api.keys has that name")
-    if settings.store.url.startswith("postgresql") and not settings.slack.value_key:
-        found.append("webhooks.slack.value_key is unset, so every node makes a key of its own: set it with PostgreSQL")
     if approval.policy.open_to_all:
         found.append("approval: approvers is empty, so every verified member may approve")
     if approval.auto.enabled:

@@ -95,7 +95,7 @@ def _aws(settings: Settings) -> str:
     cloud = wiring_execution.cloud(settings)
     executor = settings.executor
     dry = ", dry run: nothing is sent" if executor.dry_run else ""
-    allowed = len(executor.aws_ec2_instance_whitelist) + len(executor.aws_ecs_cluster_whitelist)
+    allowed = len(executor.aws_ec2_instance_whitelist) + len(executor.aws_ecs_cluster_whitelist) + len(executor.allow)
     cloud = cloud.aws if isinstance(cloud, Clouds) else cloud
     if not isinstance(cloud, AwsCloud):
         return "no AWS is connected: set SENTINEL_EXECUTOR_BACKEND=aws to act on one"

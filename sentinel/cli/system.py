@@ -188,7 +188,8 @@ def _end_haproxy(port: int) -> None:
 
 def _own_files(settings: Settings) -> list[Path]:
     """The locks that keep a second system off this one's files; a database server has its own fence."""
-    locks = [Path(settings.detection.checkpoint_path) / "system.lock"]
+    at = settings.detection.checkpoint_path
+    locks = [] if at.startswith("s3://") else [Path(at) / "system.lock"]
     if settings.store.url.startswith("sqlite:///"):
         locks.append(Path(settings.store.url.removeprefix("sqlite:///") + ".lock"))
     return locks

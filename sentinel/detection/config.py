@@ -69,6 +69,8 @@ class Policy:
             raise Invalid(f"{where}.alarms_per_day", self.alarms_per_day, "more than 0")
         if self.no_data_after_s is not None and not 0 < self.no_data_after_s < math.inf:
             raise Invalid(f"{where}.no_data_after_s", self.no_data_after_s, "more than 0")
+        if self.no_data_after_s is not None and not self.watch:
+            raise Invalid(f"{where}.no_data_after_s", self.no_data_after_s, "nothing beside watch: false")
         for name, limit in (("above", self.above), ("below", self.below)):
             if limit is not None and not math.isfinite(limit):
                 raise Invalid(f"{where}.{name}", limit, "a finite number")

@@ -105,8 +105,12 @@ class Detector:
         return copy
 
     def checkpoint_of(self, services: Iterable[str]) -> Callable[[], bytes]:
-        """The checkpoint of these services as they are now, to be encoded in any thread when it is called."""
-        rows = [np.asarray(self._state.rows_of[service]) for service in services]
+        """The checkpoint of these services as they are now, to be encoded in any thread when it is called.
+
+        A service that is not known is left out.
+        """
+        known = self._state.rows_of
+        rows = [np.asarray(known[service]) for service in services if service in known]
         copy = State(self._config)
         if rows:
             copy.copy(self._state, np.sort(np.concatenate(rows)), self._config)

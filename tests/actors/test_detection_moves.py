@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 
 from actors.detection import DetectionActor
 from actors.shelves import Share, within_reach
+from actors.wiring import surely_configured
 from sentinel.adapters.in_memory import InMemoryCheckpoints
 from sentinel.clock import ManualClock
 from sentinel.detection.anomaly import Condition
-from sentinel.detection.config import Policy
-from sentinel.errors import Unavailable
+from sentinel.detection.config import DetectorConfig, Policy
+from sentinel.errors import Invalid, SentinelError, Unavailable
 from sentinel.telemetry.batch import SampleBatch
 from sentinel.telemetry.series import Series, identify, partition_of
 from tests.actors.rig import ended, eventually
@@ -117,10 +119,68 @@ async def test_a_checkpoint_under_way_while_partitions_move_empties_none_of_them
     await send([stage], 1.0, range(30))
     keeping = asyncio.create_task(stage.checkpoint())
     await asyncio.sleep(0)
-    await stage._shelves.take(Share(0, 2))
+    await stage.configure(CONFIG, Share(0, 2))
     await keeping
     await stage.checkpoint()
     assert await knows(actors(checkpoints, 2))
+
+
+class Slow(InMemoryCheckpoints):
+    """Its reads of partitions, or its writes of them, wait until they are let go; in threads, as the real ones."""
+
+    def __init__(self, holds: str) -> None:
+        super().__init__()
+        self.holds, self.began, self.goes = holds, threading.Event(), threading.Event()
+
+    def load(self, name: str) -> bytes | None:
+        self._wait("load", name)
+        return super().load(name)
+
+    def save(self, name: str, blob: bytes) -> None:
+        self._wait("save", name)
+        super().save(name, blob)
+
+    def _wait(self, what: str, name: str) -> None:
+        if what == self.holds and not name.endswith(".settings"):
+            self.began.set()
+            assert self.goes.wait(10)
+
+
+async def test_a_partition_that_is_gained_is_not_written_before_it_was_read() -> None:
+    checkpoints = Slow("nothing")
+    two = actors(checkpoints, 2)
+    await send(two, 1.0, range(30))
+    await two[1].checkpoint()
+    checkpoints.holds = "load"
+    moving = asyncio.create_task(two[0].configure(CONFIG, Share(0, 1)))
+    await asyncio.to_thread(checkpoints.began.wait, 10)
+    await send(two[:1], 1.0, range(30, 32))  # the door knows already
+    keeping = asyncio.create_task(two[0].checkpoint())
+    for _ in range(20):
+        await asyncio.sleep(0.005)  # more than writing would take
+    checkpoints.goes.set()
+    await asyncio.gather(moving, keeping)
+    assert await knows(two[:1])
+    assert await knows(actors(checkpoints, 1))
+
+
+async def test_series_that_retire_while_partitions_are_written_stop_nothing() -> None:
+    checkpoints, clock = Slow("nothing"), ManualClock(T0 + 60_000)
+    small = dataclasses.replace(CONFIG, max_series=len(SERVICES))
+    stage = actor(checkpoints=checkpoints, config=small, clock=clock)
+    await send([stage], 1.0, range(30))
+    assert stage._detector.nearly_full
+    checkpoints.holds = "save"
+    keeping = asyncio.create_task(stage.checkpoint())
+    await asyncio.to_thread(checkpoints.began.wait, 10)
+    await clock.sleep(7 * 3600)
+    retiring = asyncio.create_task(stage._retire())
+    await asyncio.sleep(0)
+    checkpoints.goes.set()
+    await asyncio.gather(keeping, retiring)
+    assert len(stage._detector) == 0
+    await stage.checkpoint()
+    assert await knows(actors(checkpoints, 1)) is False
 
 
 async def test_what_comes_in_while_a_partition_moves_does_not_pass_for_its_past() -> None:
@@ -271,3 +331,30 @@ async def test_a_start_waits_for_checkpoints_that_are_out_of_reach_but_not_for_e
     store.tries, store.until = 0, 1000
     await within_reach(store, clock, 30.0)
     assert 25 <= store.tries <= 31
+
+
+class Reluctant:
+    """Detection that refuses so many times before it takes its settings."""
+
+    def __init__(self, error: SentinelError, times: int) -> None:
+        self.error, self.times, self.taken = error, times, 0
+
+    async def configure(self, config: DetectorConfig) -> None:
+        if self.times > 0:
+            self.times -= 1
+            raise self.error
+        self.taken += 1
+
+
+async def test_a_start_goes_on_only_once_detection_took_its_settings() -> None:
+    later, never = Reluctant(Unavailable("restarting"), 5), Reluctant(Unavailable("restarting"), 10_000)
+    await surely_configured(later, CONFIG, ManualClock(T0))
+    assert later.taken == 1
+    clock = ManualClock(T0)
+    with pytest.raises(Unavailable, match="the door stays shut: restarting"):
+        await surely_configured(never, CONFIG, clock)
+    assert 60 < clock.monotonic() < 120
+    wrong = Reluctant(Invalid("detection", 1, "2"), 3)
+    with pytest.raises(Invalid):
+        await surely_configured(wrong, CONFIG, ManualClock(T0))
+    assert wrong.times == 2

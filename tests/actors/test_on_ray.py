@@ -259,6 +259,14 @@ async def test_new_settings_and_numbers_of_actors_reach_those_that_live(settings
     kill(handles.detection_name(1))
     assert await until(wiring.detectors(three).ping)
     assert not await all_known(wiring.detectors(three))
+    # Nor does an old order come back to life, when actors are made as they once were.
+    await wiring.bring_up(tuned(grace_samples=1000))
+    ray.kill(ray.get_actor(handles.detection_name(0), SYSTEM), no_restart=True)
+
+    async def gone() -> bool:
+        return not handles.detection_actors(SYSTEM)
+
+    assert await until(gone)
     await wiring.bring_up(settings)
     assert sorted(handles.detection_actors(SYSTEM)) == [0]
     assert await until(lambda: all_known(one))

@@ -37,6 +37,7 @@ SECRETS = {
     "SENTINEL_SLACK_VALUE_KEY": "dummy-of-32-characters-at-least.",
     "TELEMETRY_KEY_SHA256": "a" * 64,
     "ONCALL_KEY_SHA256": "b" * 64,
+    "ADMIN_KEY_SHA256": "c" * 64,
 }
 SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|API_KEY|VALUE_KEY|STORE_URL|SHA256|AWS_ACCESS")
 
@@ -302,12 +303,13 @@ def test_the_settings_load_with_the_secrets_of_the_environment(tmp_path: Path):
     assert settings.executor.backend == "aws"
     assert settings.executor.dry_run, "a first deployment only rehearses"
     assert settings.executor.aws_ecs_cluster_whitelist
-    assert [key.name for key in settings.api.keys] == ["telemetry", "oncall"]
+    assert [key.name for key in settings.api.keys] == ["telemetry", "oncall", "admin"]
+    assert [key.name for key in settings.api.keys if "admin" in key.scopes] == ["admin"], "somebody must resume"
     assert settings.approval.approvers
     assert Path(settings.detection.checkpoint_path).is_relative_to("/var/lib/sentinel")
 
 
-@pytest.mark.parametrize("missing", ["TELEMETRY_KEY_SHA256", "ONCALL_KEY_SHA256"])
+@pytest.mark.parametrize("missing", ["TELEMETRY_KEY_SHA256", "ONCALL_KEY_SHA256", "ADMIN_KEY_SHA256"])
 def test_without_a_key_the_settings_do_not_load(tmp_path: Path, missing: str):
     environ = {name: value for name, value in SECRETS.items() if name != missing}
     with pytest.raises(Invalid, match=missing):

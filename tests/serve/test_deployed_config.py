@@ -2,6 +2,8 @@
 
 import copy
 import hashlib
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -49,6 +51,7 @@ def environment(worker: Mapping[str, Any], files: Path) -> dict[str, str]:
         "SENTINEL_EXECUTOR_BACKEND": "sandbox",
         "TELEMETRY_KEY_SHA256": hashlib.sha256(KEY.encode()).hexdigest(),
         "ONCALL_KEY_SHA256": "0" * 64,
+        "ADMIN_KEY_SHA256": "1" * 64,
         "PYTHONPATH": str(ROOT),
     }
 
@@ -96,6 +99,21 @@ def _applications(head: Head) -> httpx.Response:
     return httpx.get(
         f"{head.dashboard_url}/api/serve/applications/", headers=dict(head.headers), timeout=30, trust_env=False
     )
+
+
+def _end_replica(deployed: Deployed) -> None:
+    """End the process of the door as a crash would, and wait for the next one."""
+
+    def replica() -> int | None:
+        [application] = _applications(deployed.head).json()["applications"].values()
+        running = [each for each in application["deployments"]["door"]["replicas"] if each["state"] == "RUNNING"]
+        return running[0]["pid"] if running else None
+
+    before = replica()
+    assert before
+    os.kill(before, signal.SIGKILL)
+    assert wait_until(lambda: replica() not in (None, before) or None, _READY_WITHIN_S), _said(deployed.head)
+    assert wait_until(lambda: _ready(deployed.url), _READY_WITHIN_S), _said(deployed.head)
 
 
 def _post(deployed: Deployed, headers: Mapping[str, str]) -> httpx.Response:
@@ -192,6 +210,11 @@ def test_user_config_changes_how_detection_judges_and_a_wrong_one_is_named(deplo
     assert kept
     assert all(b'"alarms_per_day":3.0' in each.read_bytes() for each in kept)
     assert _post(deployed, {"Authorization": f"Bearer {KEY}"}).status_code == 202
+    written = {each: each.stat().st_mtime_ns for each in kept}
+    _end_replica(deployed)
+    assert {each: each.stat().st_mtime_ns for each in kept} == written, (
+        "a new replica took user_config back for a while"
+    )
     wrong = put({"detection": {"open_aftr": 3}})
     assert "did you mean open_after" in str(wrong)
     assert put({"detection": {"alarms_per_day": 3}})["status"] == "RUNNING"

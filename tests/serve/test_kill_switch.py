@@ -13,12 +13,14 @@ from actors.journal import JournalActor
 from sentinel.adapters.in_memory import InMemoryJournalStore
 from sentinel.clock import ManualClock
 from sentinel.errors import SentinelError
+from sentinel.incidents.nouns import Principal
 from sentinel.remediation.budget import Budget
 from sentinel.remediation.ledger import Rules
 from sentinel.remediation.safety import Limits
+from sentinel.remediation.switch import Switch
 from sentinel.settings import Api, ApiKey, Settings
 from serve_apps import errors
-from serve_apps.kill_switch import PATH, switch_router
+from serve_apps.kill_switch import PATH, switch_router, told_to_all
 
 
 def hashed(token: str) -> str:
@@ -66,6 +68,14 @@ async def test_who_may_approve_may_stop_and_only_admins_resume(
     assert (await door.put(PATH, json={"stopped": True}, headers=by(token))).status_code == stop
     assert (await door.put(PATH, json={"stopped": False}, headers=by(token))).status_code == resume
     assert (await door.put(PATH, json={"stopped": True})).status_code == 401
+
+
+def test_who_has_no_key_hears_that_it_is_on_and_not_who_said_so_and_why() -> None:
+    ann = Principal(id="api:ann", name="Ann Arbor", via="api")
+    said = told_to_all(Switch(stopped=True, principal=ann, reason="the leak at payments"))
+    assert said.startswith("the kill switch is on")
+    assert not any(word in said for word in ("Ann", "ann", "leak"))
+    assert told_to_all(Switch(stopped=False, principal=ann, reason="mended")) == ""
 
 
 async def test_it_keeps_who_and_why(door: httpx.AsyncClient) -> None:

@@ -28,6 +28,7 @@ def test_a_section_lies_over_what_was_set() -> None:
         ({"detection": {"open_after": 0}}, "detection.open_after: got 0"),
         ({"detection": {"actors": 3}}, "detection.actors: got 3, expected 2, as it is; another takes a restart"),
         ({"detection": {"checkpoint_path": "/y"}}, "takes a restart"),
+        ({"detection": {"curve_bytes": 1}}, "detection.curve_bytes: got 1, .* takes a restart"),
         ({"detection": {"policies": [{"name": "a"}, {"name": "a"}]}}, "a name of its own for each policy"),
     ],
 )

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from actors.wiring_approval import value_key
 from sentinel.errors import Invalid
-from sentinel.settings import Settings
+from sentinel.settings import Detection, Settings, Store
 from sentinel.settings_loader import load
 
 CLUSTER = "arn:aws:ecs:us-east-1:123456789012:cluster/prod"
@@ -105,8 +106,27 @@ def test_a_documented_name_works_as_written(name: str) -> None:
     assert read(load({key or name: value for key, value in values.items()})) == wanted
 
 
+SERVER = "postgresql+psycopg://u@h/d"
+
+
 def test_postgresql_works_as_written() -> None:
-    assert load({"SENTINEL_STORE_URL": "postgresql+psycopg://u@h/d"}).store.url == "postgresql+psycopg://u@h/d"
+    settings = load({"SENTINEL_STORE_URL": SERVER, "SENTINEL_SLACK_VALUE_KEY": SECRET * 4})
+    assert (settings.store.url, settings.store.file) == (SERVER, None)
+
+
+def test_machines_that_share_a_store_need_one_key_for_what_they_seal() -> None:
+    error = refused({"SENTINEL_STORE_URL": SERVER})
+    assert error.field == "webhooks.slack.value_key"
+    assert "SENTINEL_SLACK_VALUE_KEY" in str(error)
+    assert load({"SENTINEL_STORE_URL": "sqlite:////a/j.db"}).store.file == Path("/a/j.db")
+
+
+def test_the_key_lies_beside_sqlite_wherever_checkpoints_go(tmp_path: Path) -> None:
+    there = Detection(checkpoint_path="s3://bucket/prefix")
+    key = value_key(Settings(store=Store(url=f"sqlite:///{tmp_path}/j.db"), detection=there))
+    assert key.hex() in next(tmp_path.iterdir()).read_text()
+    with pytest.raises(Invalid, match="value_key"):
+        value_key(Settings(store=Store(url=SERVER), detection=there))
 
 
 def test_the_documented_sections_work_in_yaml(in_yaml: WriteYaml) -> None:
@@ -333,6 +353,7 @@ def test_no_secret_is_shown() -> None:
             "SENTINEL_SLACK_WEBHOOK_URL": f"https://hooks.slack.com/services/{SECRET}",
             "SENTINEL_QDRANT_API_KEY": SECRET,
             "SENTINEL_STORE_URL": f"postgresql+psycopg://sentinel:{SECRET}@db/sentinel",
+            "SENTINEL_SLACK_VALUE_KEY": SECRET * 4,
         }
     )
     assert SECRET not in repr(settings) + str(settings) + f"{settings.slack} {settings.store} {settings.qdrant}"

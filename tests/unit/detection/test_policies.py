@@ -104,6 +104,7 @@ def test_a_series_that_used_to_speak_and_is_silent():
         (lambda: Policy(name="p", above=1, below=2), "below"),
         (lambda: Policy(name="p", learned=False), "learned"),
         (lambda: Policy(name="p", no_data_after_s=-1), "no_data_after_s"),
+        (lambda: Policy(name="p", watch=False, no_data_after_s=60), r"p\].no_data_after_s: .*watch: false"),
         (lambda: BurnRate(objective=1.0), "objective"),
         (lambda: BurnRate(objective=0.9, factor=14.4), "factor"),
         (lambda: BurnRate(objective=0.999, long_s=60, short_s=300), "short_s"),
