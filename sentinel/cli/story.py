@@ -12,7 +12,7 @@ from sentinel.cli.waiting import wait_until
 from sentinel.clock import SystemClock
 from sentinel.errors import SentinelError, Unavailable
 
-APPROVER = "U0ANN"
+APPROVE, APPROVER = "sentinel_approve", "U0ANN"
 
 
 class StepFailed(SentinelError):
@@ -200,8 +200,9 @@ class Story:
             if message["thread_ts"]:
                 continue  # what happened, told below a card
             if self.incident_id in str(message["blocks"]) or self.incident_id in message["text"]:
-                has_buttons = any(block["type"] == "actions" for block in message["blocks"])
-                return message if has_buttons == with_buttons else None
+                pressed = (each for block in message["blocks"] for each in block.get("elements", ()))
+                asks = any(each.get("action_id") == APPROVE for each in pressed)
+                return message if asks == with_buttons else None
         return None
 
     def _click(self, skew_s: int = 0) -> int:
@@ -211,7 +212,7 @@ class Story:
         press = {
             "channel": message["channel"],
             "ts": message["ts"],
-            "action_id": "sentinel_approve",
+            "action_id": APPROVE,
             "user": APPROVER,
             "skew_s": skew_s,
         }
