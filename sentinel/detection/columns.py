@@ -86,8 +86,8 @@ _FRESH: dict[str, float | int] = {
     "watch": -1,
     "caution": 1.0,
     "unit": 1.0,
-    "q99": 3.0,
-    "excess": 0.5,
+    "q99": 2.8,
+    "excess": 0.35,
 }
 
 

@@ -137,6 +137,7 @@ def _judge_and_learn(state: State, where: Rows | slice, base: Baseline, now: Now
     if breached is not None:
         candidate |= breached
     base.caution = 1 + (base.caution - 1) * CAUTION_FADES
+    z_before = base.z
     base.run, base.z = run, z
     base.plain_error = base.plain_error + tier.ERROR_RATE * (np.abs(residual) - base.plain_error)
     base.daily_error = base.daily_error + tier.ERROR_RATE * (np.abs(left) - base.daily_error)
@@ -145,7 +146,10 @@ def _judge_and_learn(state: State, where: Rows | slice, base: Baseline, now: Now
         lessons = judge(state, base, np.flatnonzero(candidate), seen, flat, novelty, breached, now, told)
 
     if len(tail):
-        calm = z[tail] < needed if lessons is None else (z[tail] < needed) & lessons.percentile[tail]
+        # Only the first of a run teaches: a leak that climbs for minutes is one event, and must not raise its own bar.
+        calm = (z[tail] < needed) & (z_before[tail] <= base.q99[tail])
+        if lessons is not None:
+            calm &= lessons.percentile[tail]
         some = tail[calm]
         plain = needed[calm] / base.caution[some]
         base.excess[some] = tier.move_excess(base.q99[some], base.excess[some], z[some], plain)

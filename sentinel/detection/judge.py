@@ -20,9 +20,9 @@ Longs = NDArray[np.int64]
 OPEN_SCORE = 6.0  # an anomaly opens where its score passes this, whatever part of the score speaks
 CLOSE_SHARE = 0.5  # and ends below this share of its threshold
 SCORE_CAP = 1000.0
-# A series that has just cried wolf must be further out to be believed again: each anomaly doubles its opening
-# threshold, which comes back halfway every 1400 samples.
-CAUTION_STEP, CAUTION_CAP, CAUTION_FADES = np.float32(2.0), np.float32(8.0), np.float32(0.9995)
+# A series that has just cried wolf must be further out to be believed again: each anomaly raises its opening
+# threshold by half, which comes back halfway every 1400 samples.
+CAUTION_STEP, CAUTION_CAP, CAUTION_FADES = np.float32(1.5), np.float32(8.0), np.float32(0.9995)
 
 FLAT_LEAST = np.float32(15.0)  # a run this long of one value is nothing in a series that moves
 FLAT_TIMES = np.float32(4.0)  # as long as the longest run before
@@ -199,7 +199,7 @@ def judge_frames(state: State, frames: Frames, config: DetectorConfig, told: Tol
     alarm, verdict, places = state.service_book.advance(slots, watch[at], judged, config)
     state.service_watch[slots] = places
     opened = slots[verdict.opened]
-    state.service_caution[opened] = np.minimum(state.service_caution[opened] * 2.0, float(CAUTION_CAP))
+    state.service_caution[opened] = np.minimum(state.service_caution[opened] * float(CAUTION_STEP), float(CAUTION_CAP))
     told.services.append((alarm, verdict, judged.at_ms))
 
 

@@ -70,8 +70,8 @@ def test_a_series_that_alarmed_not_long_ago_must_be_further_out_and_it_is_said_w
     (again,) = replay(detector, [400] * 3, WEB, 209).changes
     of = detector.explain(WEB.fingerprint, again)
     assert of is not None
-    assert of.caution == pytest.approx(2, rel=0.05)
-    assert of.why.endswith("times 2.0 as it alarmed not long ago")
+    assert of.caution == pytest.approx(1.5, rel=0.05)
+    assert of.why.endswith("times 1.5 as it alarmed not long ago")
 
 
 def test_the_model_by_time_of_day_is_named_and_its_band_follows_the_day() -> None:
