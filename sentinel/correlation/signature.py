@@ -49,8 +49,8 @@ def vectors(alerts: Sequence[Alert], root_service: str) -> Vectors:
 
 
 def vectors_of(incident: Incident) -> Vectors:
-    """The vectors of an incident as it now is."""
-    return vectors(incident.alerts, root_of(incident))
+    """The vectors of an incident as it now is, without what its own remedy shook."""
+    return vectors(_before_the_remedy(incident), root_of(incident))
 
 
 def opening_of(incident: Incident) -> Vector:
@@ -58,9 +58,21 @@ def opening_of(incident: Incident) -> Vector:
 
     A new candidate is like the beginning of a fault rather than like all that came of it.
     """
-    first_ms = min(alert.started_at_ms for alert in incident.alerts)
-    began = [alert for alert in incident.alerts if alert.started_at_ms - first_ms <= _OPENING_MS]
+    alerts = _before_the_remedy(incident)
+    first_ms = min(alert.started_at_ms for alert in alerts)
+    began = [alert for alert in alerts if alert.started_at_ms - first_ms <= _OPENING_MS]
     return signature(began, root_of(incident))
+
+
+def _before_the_remedy(incident: Incident) -> Sequence[Alert]:
+    """Alerts from before the first plan was carried out: an instance that is restarted makes its callers err.
+
+    All of them where none is that old, as when a plan began before the newest samples were heard.
+    """
+    acted_ms = min((each.started_at_ms for each in incident.plans if each.started_at_ms is not None), default=None)
+    if acted_ms is None:
+        return incident.alerts
+    return [alert for alert in incident.alerts if alert.started_at_ms <= acted_ms] or incident.alerts
 
 
 def root_of(incident: Incident) -> str:

@@ -2,6 +2,7 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel.correlation.signature import DIMENSIONS, SIGNATURE_VERSION, signature, similarity, token_of
+from sentinel.codec import entry_of
+from sentinel.correlation.signature import (
+    DIMENSIONS,
+    SIGNATURE_VERSION,
+    opening_of,
+    signature,
+    similarity,
+    token_of,
+    vectors,
+    vectors_of,
+)
 from sentinel.errors import Invalid
+from sentinel.incidents.history import replay
 from sentinel.telemetry.kinds import KINDS
 from tests.unit.correlation.make import CPU_FAULT, alert
+from tests.unit.incidents.golden import read
 
 THRESHOLD = 0.8
 
@@ -110,3 +123,18 @@ def test_similarity_is_a_cosine(ours, theirs):
     assert similarity(a, a) == pytest.approx(1, abs=1e-5)
     assert similarity(a, b) == similarity(b, a)
     assert -1 <= similarity(a, b) <= 1
+
+
+def test_what_the_remedy_itself_shook_is_no_part_of_the_fault():
+    incident = replay([entry_of(record) for record in read("fixed")[1]])
+    assert incident is not None
+    (record,) = incident.plans
+    assert record.started_at_ms is not None
+    shaken = replace(
+        alert("web", "errors", score=900), started_at_ms=record.started_at_ms + 1, last_at_ms=record.started_at_ms + 9
+    )
+    later = replace(incident, alerts=(*incident.alerts, shaken))
+    np.testing.assert_array_equal(vectors_of(later).sig, vectors_of(incident).sig)
+    np.testing.assert_array_equal(opening_of(later), opening_of(incident))
+    only = replace(incident, alerts=(shaken,))
+    np.testing.assert_array_equal(vectors_of(only).sig, vectors((shaken,), incident.suspects[0].service).sig)
