@@ -114,5 +114,7 @@ def test_an_executor_killed_in_the_middle_of_a_step_does_it_once(shop: System) -
     story.resolved()
     assert Counter(shop.aws_calls()) - before == effects(story)
     kinds = [entry["kind"] for entry in shop.client.get(f"/api/v1/incidents/{story.incident_id}")["timeline"]]
-    assert kinds.index("step_started") < kinds.index("execution_resumed") < kinds.index("step_succeeded")
+    # A busy machine may notice the call late, and kill after the outcome was recorded: once it is all the same.
+    assert kinds.index("step_started") < kinds.index("execution_resumed")
+    assert kinds.count("step_started") == kinds.count("step_succeeded") == len(effects(story))
     story.audited()
