@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
 
 from actors.api import Correlation, Journal, Silences
 from sentinel.clock import Clock, iso
@@ -46,7 +46,7 @@ class MatcherBody(_Body):
 
     name: Annotated[str, Field(max_length=200)]
     value: Annotated[str, Field(max_length=200)]
-    equal: bool = True
+    equal: StrictBool = True
 
 
 class SilenceBody(_Body):

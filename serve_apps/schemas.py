@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from sentinel.clock import iso
 from sentinel.codec import to_builtins
@@ -107,7 +107,7 @@ class SwitchTurn(BaseModel):
     """What the kill switch shall be, and why."""
 
     model_config = ConfigDict(extra="forbid")
-    stopped: bool
+    stopped: StrictBool
     reason: Annotated[str, Field(max_length=1000)] = ""
 
 
