@@ -73,6 +73,7 @@ def keep_running(coroutine: Callable[[], Coroutine[Any, Any, None]], stage: str,
             try:
                 await coroutine()
             except Exception:
+                # A loop that ended would be a stage that is silently gone: whatever it was is logged whole.
                 log.exception("stage failed and starts over", stage=stage)
             await clock.sleep(_RETRY_S)
 

@@ -76,7 +76,7 @@ def _panel(axes: Axes, curve: Curve, explained: Explained) -> None:
         _limit(axes, when, _drawable(curve.high if up else curve.low), int(np.argmax(inside)), up=up)
     elif part is Part.RULE and explained.explanation.rule_limit is not None:
         _limit(axes, when, np.full(len(when), explained.explanation.rule_limit), 0, up=up)
-    locator = AutoDateLocator(tz="UTC", minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(tz="UTC", minticks=3, maxticks=7)  # type: ignore[no-untyped-call]  # Matplotlib has no types here
     axes.xaxis.set_major_locator(locator)
     lasts_ms = int(curve.at_ms[-1] - curve.at_ms[0])
     told = "%H:%M:%S" if lasts_ms < _MINUTES_MS else "%H:%M" if lasts_ms < _DAYS_MS else "%m-%d %H:%M"

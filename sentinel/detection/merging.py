@@ -20,6 +20,7 @@ def merged(parts: Sequence[Detector], wanted: Callable[[str], bool], config: Det
             best[service] = max(best.get(service, heard), heard)
     whole = Detector(config)
     for place, part in enumerate(parts):
+        # mypy cannot type a lambda whose default binds the loop's variable; without it every part would see the last.
         part.keep_services(lambda service, place=place: best[service][1] == -place)  # type: ignore[misc]
         whole.adopt(part)
     return whole

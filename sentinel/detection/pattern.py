@@ -31,7 +31,7 @@ class Scale:
     weight: float
 
 
-# Chosen once on public series (Numenta's benchmark), as the README of benchmarks/ says; neighbours change little.
+# Chosen on the part of Numenta's benchmark that docs/detection.md names, after a handful of settings were compared on it.
 SCALES: Final = (Scale(block=12, length=4, lags=333, weight=1.0), Scale(block=24, length=12, lags=167, weight=0.5))
 BINS = 200
 BINS_A_DECADE = BINS / 12
