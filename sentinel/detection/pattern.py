@@ -31,7 +31,7 @@ class Scale:
     weight: float
 
 
-# Chosen on the part of Numenta's benchmark that docs/detection.md names, after a handful of settings were compared on it.
+# Chosen on the part of Numenta's benchmark that docs/detection.md names, after some ten settings were compared there.
 SCALES: Final = (Scale(block=12, length=4, lags=333, weight=1.0), Scale(block=24, length=12, lags=167, weight=0.5))
 BINS = 200
 BINS_A_DECADE = BINS / 12
