@@ -6,7 +6,8 @@ DIR holds nab/ (numenta/NAB, MIT), smd/ (NetManAIOps/OmniAnomaly, MIT) and asd/ 
 absent is left out. Every detector has one configuration for all files and sets, sees a sample only when it comes, and
 is told no minimum, maximum or length.
 Sentinel's constants were chosen on the parts of the sets that docs/detection.md
-names: on those its rows are in-sample, the peers' are not. The measures are described where they are computed, in benchmarks/scoring/.
+names: on those its rows are in-sample, the peers' are not. The measures are described where they are
+computed, in benchmarks/scoring/.
 """
 
 import argparse
