@@ -1,4 +1,6 @@
-"""Base tier: what each series is usually like, and how far a sample is from that. Pure functions over float32 columns.
+"""Base tier: what each series is usually like, and how far a sample is from that.
+
+Constants, and those functions that serve whole float32 columns in NumPy and, compiled in `kernel`, one number each.
 
 A series is measured from an `origin` in a `unit` of its own, so that float32 suffices for any magnitude; both are set
 anew when its grace ends. Two models run side by side, each a level and a spread by exponential weighting with Huber's
@@ -13,10 +15,11 @@ Scaling or shifting a series leaves its scores as they are to float32's precisio
 import numpy as np
 from numpy.typing import NDArray
 
-from sentinel.detection.columns import Baseline
 from sentinel.detection.season import DAYS_TRUSTED
 
 Singles = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Longs = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 # Chosen once over the NAB, SMD and ASD files together, as a compromise: neighbouring values change little.
@@ -25,7 +28,6 @@ SPREAD_RATE = np.float32(0.005)
 DAILY_LEVEL_RATE = np.float32(0.05)
 DAILY_SPREAD_RATE = np.float32(0.001)
 CLIP = np.float32(4.0)
-YOUNG = 1 / DAILY_SPREAD_RATE  # samples after which all rates are constant
 CLIP_FROM = 10  # before this many samples the spread is too rough to cut by
 SEASON_PROVEN = np.float32(0.8)  # the table speaks once it leaves less than this share of the plain residuals
 ERROR_RATE = np.float32(0.002)
@@ -45,6 +47,11 @@ EXCESS_CLIP = np.float32(5.0)
 FIRST_Q99, FIRST_EXCESS = 2.8, 0.35  # near a Gaussian's 2.6 and 0.34, on the side of silence
 LEAST_Q99 = np.float32(0.5)
 
+FLAT_LEAST = np.float32(15.0)  # a run this long of one value is nothing in a series that moves
+FLAT_TIMES = np.float32(4.0)  # as long as the longest run before
+CAUTION_FADES = np.float32(0.9995)  # a sample, of what a series has become more cautious by
+_DAY_S = 86_400.0
+
 
 def floor(level: Singles, zero: Singles) -> Singles:
     """The least spread that counts at `level`; `zero` is where the value nought lies in the units of the series."""
@@ -52,51 +59,20 @@ def floor(level: Singles, zero: Singles) -> Singles:
     return least
 
 
-def distance(residual: Singles, spread: Singles, least: Singles) -> Singles:
-    """Distance in spreads, 0 to Z_CAP."""
-    z: Singles = np.minimum(np.abs(residual) / np.maximum(spread, least), Z_CAP)
-    return z
-
-
-def learn(
-    residual: Singles,
-    spread: Singles,
-    least: Singles,
-    even: Singles | None,
-    clips: Bools | None,
-    level_rate: np.float32,
-    spread_rate: np.float32 | Singles,
-) -> tuple[Singles, Singles]:
-    """How much the level moves for a residual, and the spread after it.
-
-    even: 1/n of a young series, which weighs its samples alike; None where all are past that. clips: which rows have a
-    spread to cut by; None for all.
-    """
-    bound = CLIP * np.maximum(spread, least)
-    cut = np.minimum(residual, bound)
-    np.negative(bound, out=bound)
-    np.maximum(cut, bound, out=cut)
-    if even is None or clips is None:
-        squares = np.square(spread)
-        squares *= 1 - spread_rate
-        np.square(cut, out=bound)
-        bound *= spread_rate
-        squares += bound
-        return level_rate * cut, np.sqrt(squares, out=squares)
-    np.copyto(cut, residual, where=~clips)
-    rate = np.maximum(even, spread_rate)
-    step = np.maximum(even, level_rate) * cut
-    # The first sample is the level, and says nothing of the spread.
-    return step, np.sqrt((1 - rate) * np.square(spread) + (rate * (even < 1)) * np.square(cut))
-
-
-def trusts_season(base: Baseline, days: Singles) -> Bools:
+def trusts_season(plain_error: Singles, daily_error: Singles, days: Singles) -> Bools:
     """Where the table by time of day has proved itself; `days` it has been learned for.
 
     Spreads would not tell: the plain model's is of the samples that it did not flag.
     """
-    trusted: Bools = (days >= DAYS_TRUSTED) & (base.daily_error < SEASON_PROVEN * base.plain_error)
+    trusted: Bools = (days >= DAYS_TRUSTED) & (daily_error < SEASON_PROVEN * plain_error)
     return trusted
+
+
+def spoken(seen: Singles, since_ms: Longs, at_ms: Longs) -> Floats:
+    """How often a day a series speaks, by its own count since it began to learn."""
+    lasted_s = np.maximum(at_ms - since_ms, 1) / 1000.0
+    often: Floats = np.maximum(seen, 1) * (_DAY_S / lasted_s)
+    return often
 
 
 def threshold(q99: Singles, excess: Singles, samples_a_day: Singles, alarms_per_day: Singles) -> Singles:
@@ -107,13 +83,6 @@ def threshold(q99: Singles, excess: Singles, samples_a_day: Singles, alarms_per_
     odds = np.maximum(TAIL * samples_a_day / alarms_per_day, np.float32(np.e))
     needed: Singles = q99 + excess * np.log(odds)
     return needed
-
-
-def move_percentile(q99: Singles, seen: Singles, over: Bools, young: bool) -> Singles:
-    """The running 99th percentile after a sample that was over it, or was not; a `young` one moves faster."""
-    rate = np.maximum(TAIL_RATE, np.float32(4.0) / (seen + np.float32(20.0))) if young else TAIL_RATE
-    moved: Singles = np.maximum(q99 * (over * rate + (1 - rate * TAIL)), LEAST_Q99)
-    return moved
 
 
 def move_excess(q99: Singles, excess: Singles, z: Singles, needed: Singles) -> Singles:

@@ -10,10 +10,10 @@ from sentinel.detection.anomaly import Anomaly
 from sentinel.detection.columns import NEVER_MS, Baseline, take
 from sentinel.detection.config import DEFAULT, DetectorConfig, Policy
 from sentinel.detection.explanation import Band, Explanation, Moved, middle, ratio
-from sentinel.detection.judge import CAUTION_CAP, CAUTION_STEP, FLAT_LEAST, FLAT_TIMES, OPEN_SCORE, samples_a_day
+from sentinel.detection.judge import CAUTION_CAP, CAUTION_STEP, OPEN_SCORE, samples_a_day
 from sentinel.detection.parts import Part
 from sentinel.detection.pattern import NOVELTY_CAP
-from sentinel.detection.season import WEEKDAY_SLOTS, WEEKEND_SLOTS, moment
+from sentinel.detection.season import WEEKDAY_SLOTS, WEEKEND_SLOTS, place_of
 from sentinel.detection.state import State
 from sentinel.telemetry.series import Series
 
@@ -39,7 +39,7 @@ def of_series(state: State, row: int, config: DetectorConfig, anomaly: Anomaly |
     series, policy = state.series[row], _policy(state, row, config)
     usual = _usual(state, row, base)
     last_ms = 0 if int(base.last_ms[0]) == NEVER_MS else int(base.last_ms[0])
-    slot = moment(np.array([anomaly.last_at_ms if anomaly else last_ms])).slot
+    slot = int(place_of(np.array(anomaly.last_at_ms if anomaly else last_ms))[1])
     center, spread = float(usual.center[slot]), float(usual.spread[slot])
     per_day = state.policies.alarms_per_day[state.policies.place[[row]]]
     spoken = samples_a_day(base.seen, base.since_ms, base.last_ms)
@@ -59,7 +59,7 @@ def of_series(state: State, row: int, config: DetectorConfig, anomaly: Anomaly |
     if part is Part.PATTERN and needed is not None:
         novelty = min(score / OPEN_SCORE * needed, NOVELTY_CAP)
     threshold = usually * caution
-    limit, run = float(FLAT_TIMES) * max(float(base.longest[0]), float(FLAT_LEAST)), float(base.run[0])
+    limit, run = float(tier.FLAT_TIMES) * max(float(base.longest[0]), float(tier.FLAT_LEAST)), float(base.run[0])
     if part is Part.FLAT and run <= limit:  # the run has ended and is the longest now; the one before is forgotten
         run, limit = float(base.longest[0]), 0.0
     rule, rule_limit = _rule(policy, value, breached=part is Part.RULE)
@@ -133,7 +133,7 @@ def of_service(state: State, series: Series, slot: int, config: DetectorConfig, 
 
 def _usual(state: State, row: int, base: Baseline) -> _Usual:
     least = tier.floor(base.level, base.zero)
-    seasonal = np.asarray(tier.trusts_season(base, state.season.days[:, row]))[_WEEK]
+    seasonal = np.asarray(tier.trusts_season(base.plain_error, base.daily_error, state.season.days[:, row]))[_WEEK]
     center = np.where(seasonal, state.season.table[:, row] + base.daily, base.level).astype(np.float64)
     spread = np.maximum(np.where(seasonal, base.daily_spread, base.spread), least).astype(np.float64)
     with np.errstate(over="ignore"):

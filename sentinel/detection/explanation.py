@@ -12,7 +12,7 @@ from sentinel.clock import iso
 from sentinel.detection.anomaly import Anomaly
 from sentinel.detection.judge import OPEN_SCORE
 from sentinel.detection.parts import SAYS, Part
-from sentinel.detection.season import moment
+from sentinel.detection.season import place_of
 from sentinel.ids import Fingerprint
 
 Floats = NDArray[np.float64]
@@ -37,7 +37,7 @@ class Band:
         low, high = np.array(self.low), np.array(self.high)
         if len(low) == 1 or not len(at_ms):
             return np.full(len(at_ms), low[0]), np.full(len(at_ms), high[0])
-        slots = np.broadcast_to(moment(at_ms).slot, at_ms.shape)
+        slots = place_of(at_ms)[1]
         return low[slots], high[slots]
 
 

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from sentinel.detection import baseline as tier
 from sentinel.detection.alarm import Bools, Scored, Verdict
-from sentinel.detection.columns import Alarm, Baseline, Rows, Singles, take
+from sentinel.detection.columns import Alarm, Baseline, Rows, Singles
 from sentinel.detection.config import DetectorConfig
+from sentinel.detection.kernel import Lessons, Work
 from sentinel.detection.parts import Part
-from sentinel.detection.season import Moment
 from sentinel.detection.services import Frames
 from sentinel.detection.state import Novelty, State
 
@@ -22,11 +22,7 @@ CLOSE_SHARE = 0.5  # and ends below this share of its threshold
 SCORE_CAP = 1000.0
 # A series that has just cried wolf must be further out to be believed again: each anomaly raises its opening
 # threshold by half, which comes back halfway every 1400 samples.
-CAUTION_STEP, CAUTION_CAP, CAUTION_FADES = np.float32(1.5), np.float32(8.0), np.float32(0.9995)
-
-FLAT_LEAST = np.float32(15.0)  # a run this long of one value is nothing in a series that moves
-FLAT_TIMES = np.float32(4.0)  # as long as the longest run before
-_DAY_S = 86_400.0
+CAUTION_STEP, CAUTION_CAP = np.float32(1.5), np.float32(8.0)
 
 
 @dataclass(slots=True)
@@ -39,113 +35,72 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Now:
-    """The samples of a pass: one each of n series. x: the value in the series' own units. step_s: since the one before.
+class Seen:
+    """The samples of n candidates, one each of different series, and what the tiers say of them.
 
-    raw: the value; value: the same, capped. ended_run: how often the value before had come on end.
+    raw: the value. scored: what the kernel found of it. novelty: of the shape, None where no series has that tier.
+    breached: beyond a rule of people, None where there is none.
     """
 
     rows: Rows
     at_ms: Longs
     raw: Floats
-    value: Floats
-    x: Singles
-    step_s: Singles
-    moment: Moment
-    ended_run: Singles
+    scored: Work
+    novelty: Novelty | None
+    breached: Bools | None
     config: DetectorConfig
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the models say of the samples: distance z, least spread, residuals of both models, the table by time of day
-    and its age, and where it speaks (None: nowhere)."""
+def judge(state: State, base: Baseline, seen: Seen, told: Told) -> Lessons:
+    """Open, keep and end alarms of the candidates, whose state is `base`, and say who may learn from their samples.
 
-    z: Singles
-    least: Singles
-    residual: Singles
-    left: Singles
-    known: Singles
-    days: Singles
-    seasonal: Bools | None
-
-
-@dataclass(frozen=True, slots=True)
-class Lessons:
-    """Which samples teach the level and which the percentile, bool[n] each.
-
-    A hot sample that opens nothing moves the percentile, for what comes often is usual; the mean excess learns from
-    none of them, or the second sample of an anomaly would be judged by its first.
+    A hot sample that opens nothing moves the percentile, for what comes often is usual; what is open teaches neither
+    it nor the mean excess, or the second sample of an anomaly would be judged by its first. The rise of every morning
+    is flagged until the table by time of day speaks, so until then that learns from what is flagged.
     """
-
-    level: Bools
-    percentile: Bools
-
-
-def needed_at(state: State, base: Baseline, at: Longs, now: Now) -> Singles:
-    """Distance in spreads at which the samples `at` are unusual, each for its own series."""
-    per_day = state.policies.alarms_per_day[state.policies.place[now.rows[at]]]
-    spoken = samples_a_day(base.seen[at], base.since_ms[at], now.at_ms[at])
-    return tier.threshold(base.q99[at], base.excess[at], spoken, per_day) * base.caution[at]
-
-
-def judge(
-    state: State,
-    base: Baseline,
-    at: Longs,
-    seen: Seen,
-    flat: Bools,
-    novelty: Novelty | None,
-    breached: Bools | None,
-    now: Now,
-    told: Told,
-) -> Lessons:
-    """Open, keep and end alarms of the candidates `at`, and say who may learn from their samples."""
-    some, x, least = take(base, at), now.x[at], seen.least[at]
-    rows = now.rows[at]
-    scored = some.seen >= now.config.grace_samples
-    center, spread = some.level, some.spread
-    part = np.full(len(at), int(Part.LEVEL))
-    if seen.seasonal is not None:
-        seasonal = seen.seasonal[at]
-        center = np.where(seasonal, seen.known[at] + some.daily, center)
-        spread = np.where(seasonal, some.daily_spread, spread)
-        part[seasonal] = int(Part.SEASON)
+    rows, work, least = seen.rows, seen.scored, tier.floor(base.level, base.zero)
     policy = state.policies.of(rows)
-    needed = needed_at(state, base, at, now)
-    up = x > center
+    spoken = samples_a_day(base.seen, base.since_ms, seen.at_ms)
+    needed = tier.threshold(base.q99, base.excess, spoken, policy.alarms_per_day) * base.caution
+    scored = base.seen >= seen.config.grace_samples
+    seasonal = tier.trusts_season(base.plain_error, base.daily_error, work.days)
+    center = np.where(seasonal, work.known + base.daily, base.level)
+    spread = np.where(seasonal, base.daily_spread, base.spread)
+    part = np.where(seasonal, int(Part.SEASON), int(Part.LEVEL))
+    up = work.x > center
     fits = scored & policy.learned & ((policy.side == 0) | ((policy.side > 0) == up))
-    strength: Floats = (some.z / needed * fits).astype(np.float64)
-    stays: Floats = strength * some.caution  # caution makes opening harder, and what is open no shorter
-    limit = FLAT_TIMES * np.maximum(some.longest, FLAT_LEAST)
-    stuck = flat[at] & scored & policy.learned & (some.spread > tier.floor(some.level, some.zero))
-    by_pattern = state.book.spoke(some.watch, Part.PATTERN)
+    strength: Floats = (work.z / needed * fits).astype(np.float64)
+    stays: Floats = strength * base.caution  # caution makes opening harder, and what is open no shorter
+    limit = tier.FLAT_TIMES * np.maximum(base.longest, tier.FLAT_LEAST)
+    stuck = (work.run > limit) & scored & policy.learned & (base.spread > least)
+    novelty, breached = seen.novelty, seen.breached
+    by_pattern = state.book.spoke(base.watch, Part.PATTERN)
     for name, speaks, holds in (
-        (Part.FLAT, some.run / limit * stuck, some.run / limit * stuck),
+        (Part.FLAT, work.run / limit * stuck, work.run / limit * stuck),
         (Part.PATTERN, None, None)
         if novelty is None
         else (
             Part.PATTERN,
-            novelty.heard[at] / novelty.needed[at] * fits,
-            novelty.raw[at] / novelty.needed[at] * (fits & by_pattern),
+            novelty.heard / novelty.needed * fits,
+            novelty.raw / novelty.needed * (fits & by_pattern),
         ),
-        (Part.RULE, None, None) if breached is None else (Part.RULE, breached[at] * 1.0, breached[at] * 1.0),
+        (Part.RULE, None, None) if breached is None else (Part.RULE, breached * 1.0, breached * 1.0),
     ):
         if speaks is not None and holds is not None:
             part[speaks > strength] = int(name)
             strength = np.maximum(strength, speaks)
             stays = np.maximum(stays, holds)
     if breached is not None:
-        up = np.where(breached[at], state.policies.breach_up(rows, now.raw[at]), up)
-        scored = scored | breached[at]
+        up = np.where(breached, state.policies.breach_up(rows, seen.raw), up)
+        scored = scored | breached
     # What is expected is the same however cautious the series has become.
-    band = (needed / some.caution * np.maximum(spread, least)).astype(np.float64)
+    band = (needed / base.caution * np.maximum(spread, least)).astype(np.float64)
     judged = Scored(
-        at_ms=now.at_ms[at],
-        value=now.raw[at],
+        at_ms=seen.at_ms,
+        value=seen.raw,
         score=np.minimum(OPEN_SCORE * np.maximum(strength, stays), SCORE_CAP),
-        low=some.origin + (center - band) * some.unit,
-        high=some.origin + (center + band) * some.unit,
+        low=base.origin + (center - band) * base.unit,
+        high=base.origin + (center + band) * base.unit,
         up=up,
         hot=strength >= 1,
         unusual=stays >= CLOSE_SHARE,
@@ -153,21 +108,21 @@ def judge(
         part=part,
         fast=part == int(Part.PATTERN),
     )
-    lessons = Lessons(np.ones(len(now.x), np.bool_), np.ones(len(now.x), np.bool_))
-    watched = np.flatnonzero(judged.hot | (some.watch >= 0))
+    lessons = Lessons(*np.ones((3, len(rows)), np.bool_))
+    watched = np.flatnonzero(judged.hot | (base.watch >= 0))
     if len(watched):
-        mine = at[watched]
         chosen = _picked(judged, watched)
-        alarm, verdict, places = state.book.advance(rows[watched], some.watch[watched], chosen, now.config)
-        base.watch[mine] = places
-        afresh = mine[verdict.relearn]
+        alarm, verdict, places = state.book.advance(rows[watched], base.watch[watched], chosen, seen.config)
+        base.watch[watched] = places
+        afresh = watched[verdict.relearn]
         base.seen[afresh], base.q99[afresh], base.excess[afresh] = 0, tier.FIRST_Q99, tier.FIRST_EXCESS
-        lessons.level[mine] = ~verdict.flagged | verdict.relearn | ~chosen.scored
-        lessons.percentile[mine] = ~alarm.open
-        opened = mine[verdict.opened]
+        lessons.level[watched] = ~verdict.flagged | verdict.relearn | ~chosen.scored
+        lessons.daily[watched] = lessons.level[watched] | ~seasonal[watched]
+        lessons.percentile[watched] = ~alarm.open
+        opened = watched[verdict.opened]
         base.caution[opened] = np.minimum(base.caution[opened] * CAUTION_STEP, CAUTION_CAP)
         state.hush(rows[watched[alarm.open]])
-        told.series.append((alarm, verdict, now.at_ms[mine]))
+        told.series.append((alarm, verdict, seen.at_ms[watched]))
     return lessons
 
 
@@ -177,7 +132,7 @@ def judge_frames(state: State, frames: Frames, config: DetectorConfig, told: Tol
     needed = (1 + frames.excess * np.log(odds)) * state.service_caution[frames.slots]
     strength = np.where(frames.grown, frames.score / needed, 0.0)
     watch = state.service_watch[frames.slots]
-    state.service_caution[frames.slots] = 1 + (state.service_caution[frames.slots] - 1) * float(CAUTION_FADES)
+    state.service_caution[frames.slots] = 1 + (state.service_caution[frames.slots] - 1) * float(tier.CAUTION_FADES)
     at = np.flatnonzero((strength >= 1) | (watch >= 0))
     if not len(at):
         return
@@ -204,10 +159,8 @@ def judge_frames(state: State, frames: Frames, config: DetectorConfig, told: Tol
 
 
 def samples_a_day(seen: Singles, since_ms: Longs, at_ms: Longs) -> Singles:
-    """How often a series speaks, by its own count since it began to learn."""
-    lasted_s = np.maximum(at_ms - since_ms, 1) / 1000.0
-    spoken: Singles = (np.maximum(seen, 1) * (_DAY_S / lasted_s)).astype(np.float32)
-    return spoken
+    """How often a series speaks, as the kernel reckons with it."""
+    return tier.spoken(seen, since_ms, at_ms).astype(np.float32)
 
 
 def _picked(scored: Scored, at: Longs) -> Scored:

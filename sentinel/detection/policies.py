@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sentinel.detection.columns import NEVER_MS
 from sentinel.detection.config import DEFAULT, DetectorConfig
 from sentinel.telemetry.series import Series
 
@@ -83,7 +84,7 @@ class Policies:
         place = self.place[rows]
         return Judged(self.alarms_per_day[place], self.learned[place], self.side[place])
 
-    def breaches(self, rows: Rows, raw: Floats, step_s: NDArray[np.float32]) -> Bools | None:
+    def breaches(self, rows: Rows, raw: Floats, at_ms: Rows, last_ms: Rows) -> Bools | None:
         """Which samples are beyond a rule, or None where no policy has one."""
         if not self._any_rules:
             return None
@@ -91,7 +92,9 @@ class Policies:
         broken = (raw > self.above[place]) | (raw < self.below[place])
         at = np.flatnonzero(np.isfinite(self.limit[place]))
         if len(at):
-            broken[at] |= self._burns(rows[at], raw[at], step_s[at].astype(np.float64), place[at])
+            # The first sample of a series comes after nothing.
+            step_s = np.where(last_ms[at] == NEVER_MS, 0, at_ms[at] - last_ms[at]) / 1000.0
+            broken[at] |= self._burns(rows[at], raw[at], step_s, place[at])
         return broken
 
     def breach_up(self, rows: Rows, raw: Floats) -> Bools:

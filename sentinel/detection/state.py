@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from sentinel.detection import baseline as tier
 from sentinel.detection.alarm import Book
-from sentinel.detection.columns import Baseline, Rows, Singles, fresh, grown, put, take
+from sentinel.detection.columns import Baseline, Rows, fresh, grown, put, take
 from sentinel.detection.config import DetectorConfig
+from sentinel.detection.kernel import VALUE_CAP
 from sentinel.detection.pattern import SILENCE, PatternTier
 from sentinel.detection.policies import Policies
 from sentinel.detection.season import Season
@@ -30,6 +31,10 @@ class Novelty:
     raw: Floats
     heard: Floats
     needed: Floats
+
+    def of(self, at: Rows) -> "Novelty":
+        """Of these samples."""
+        return Novelty(self.raw[at], self.heard[at], self.needed[at])
 
 
 class State:
@@ -134,7 +139,7 @@ class State:
         return np.array([row for row in rows.tolist() if self.policies.wants_pattern(row) is not False], np.int64)
 
     def novelty(
-        self, where: Rows | slice, rows: Rows, value: Floats, base: Baseline, least: Singles, config: DetectorConfig
+        self, where: Rows | slice, rows: Rows, at_ms: NDArray[np.int64], raw: Floats, config: DetectorConfig
     ) -> Novelty | None:
         """Step the pattern tier where a series has it; None where none of them does."""
         if not len(self.pattern):
@@ -143,15 +148,20 @@ class State:
         at = np.flatnonzero(slots >= 0)
         if not len(at):
             return None
-        apd = self.policies.alarms_per_day[self.policies.place[rows[at]]]
-        lasted_s = np.maximum(base.last_ms[at] - base.since_ms[at], 1) / 1000.0
-        judged_a_day = np.maximum(base.seen[at], 1) * 86_400.0 / lasted_s / self.pattern.scales[0].block
+        shaped = rows[at]
+        base = self.baseline
+        seen = base.seen[shaped]
+        apd = self.policies.alarms_per_day[self.policies.place[shaped]]
+        lasted_s = np.maximum(at_ms[at] - base.since_ms[shaped], 1) / 1000.0
+        judged_a_day = np.maximum(seen, 1) * 86_400.0 / lasted_s / self.pattern.scales[0].block
         needed = np.log10(np.maximum(judged_a_day / apd, 10.0))
-        raw, heard = self.pattern.step(slots[at].astype(np.int64), value[at], least[at] * base.unit[at], needed)
-        judged = base.seen[at] >= config.grace_samples
+        value = np.minimum(np.maximum(raw[at], -VALUE_CAP), VALUE_CAP)
+        least = tier.floor(base.level[shaped], base.zero[shaped]) * base.unit[shaped]
+        news, heard = self.pattern.step(slots[at].astype(np.int64), value, least, needed)
+        judged = seen >= config.grace_samples
         all_rows = np.zeros((3, len(rows)))
         all_rows[2] = 1.0
-        all_rows[:, at] = (np.where(judged, raw, 0.0), np.where(judged, heard, 0.0), needed)
+        all_rows[:, at] = (np.where(judged, news, 0.0), np.where(judged, heard, 0.0), needed)
         return Novelty(*all_rows)
 
     def hush(self, rows: Rows) -> None:

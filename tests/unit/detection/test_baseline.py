@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sentinel.detection import baseline as tier
-from sentinel.detection.columns import Baseline, fresh
+from sentinel.detection.columns import Baseline, fresh, take
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.detector import Detector
 from sentinel.detection.judge import samples_a_day
@@ -46,24 +46,27 @@ def test_about_as_many_samples_a_day_pass_the_threshold_as_are_asked_for(name: s
         assert a_day > asked / 6
 
 
+def after(values: list[float]) -> Baseline:
+    """What one series is like after these values, in its own first units, of which one is 1."""
+    detector, series = Detector(DetectorConfig(pattern_series=0)), identify("m", {})
+    for place, value in enumerate([1024.0, *values]):
+        at_ms = np.array([60_000 * (place + 1)])
+        detector.observe(SampleBatch(np.array([series.id], np.uint64), at_ms, np.array([value]), {series.id: series}))
+    return take(detector._state.baseline, np.array([0]))
+
+
 def test_the_first_sample_is_the_level_and_the_young_weigh_all_alike() -> None:
-    zeros, least = np.zeros(1, np.float32), np.full(1, 1e-9, np.float32)
-    level, spread = zeros, zeros
-    for seen, value in enumerate([3.0, 5.0, 4.0]):
-        even = np.full(1, 1 / (seen + 1), np.float32)
-        clips = np.zeros(1, np.bool_)
-        step, spread = tier.learn(value - level, spread, least, even, clips, tier.LEVEL_RATE, tier.SPREAD_RATE)
-        level = level + step
-    assert level[0] == pytest.approx(4.0)
-    assert 0.5 < spread[0] < 1.5
+    base = after([1027.0, 1029.0, 1028.0])
+    assert base.level[0] == pytest.approx(4.5 - 1.5, abs=1e-5), "the mean of 0, 3, 5 and 4"
+    assert 1.0 < base.spread[0] < 3.0
+    assert after([]).spread[0] == 0, "one sample says nothing of a spread"
 
 
 def test_one_wild_value_moves_little() -> None:
-    spread, least = np.ones(1, np.float32), np.full(1, 1e-9, np.float32)
-    wild = np.full(1, 1e6, np.float32)
-    step, after = tier.learn(wild, spread, least, None, None, tier.LEVEL_RATE, tier.SPREAD_RATE)
-    assert step[0] == pytest.approx(0.08)
-    assert after[0] < 1.05
+    calm = [1024.0 + (-1.0) ** place for place in range(50)]
+    before, wild = after(calm), after([*calm, 1e6])
+    assert wild.level[0] - before.level[0] < 0.1
+    assert wild.spread[0] < 1.3 * before.spread[0]
 
 
 def test_the_floor_is_a_share_of_the_level_and_not_of_where_it_is_measured_from() -> None:

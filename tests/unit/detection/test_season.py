@@ -4,7 +4,7 @@ import numpy as np
 
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.detector import Detector
-from sentinel.detection.season import WEEKDAY_SLOTS, Season, moment
+from sentinel.detection.season import WEEKDAY_SLOTS, Season, place_of
 from sentinel.telemetry.batch import SampleBatch
 from sentinel.telemetry.series import identify
 from tests.unit.detection.streams import opened
@@ -42,25 +42,28 @@ def test_once_it_has_proved_itself_the_daily_rise_is_usual_and_its_absence_is_no
 
 
 def test_a_weekend_has_its_own_table():
-    assert [moment(np.array([MONDAY_MS + day * 86_400_000])).kind for day in range(7)] == [0, 0, 0, 0, 0, 1, 1]
-    assert moment(np.array([MONDAY_MS + 5 * 86_400_000])).slot == WEEKDAY_SLOTS
-    mixed = moment(np.array([MONDAY_MS, MONDAY_MS + 5 * 86_400_000 + 7_200_000]))
-    np.testing.assert_array_equal(mixed.kind, [0, 1])
-    np.testing.assert_array_equal(mixed.slot, [0, WEEKDAY_SLOTS + 2])
+    week = MONDAY_MS + 86_400_000 * np.arange(7)
+    kind, slot = place_of(week)
+    np.testing.assert_array_equal(kind, [0, 0, 0, 0, 0, 1, 1])
+    np.testing.assert_array_equal(slot, [0, 0, 0, 0, 0, WEEKDAY_SLOTS, WEEKDAY_SLOTS])
+    assert place_of(np.array(MONDAY_MS + 5 * 86_400_000 + 7_200_000)) == (1, WEEKDAY_SLOTS + 2)
 
 
 def test_a_slot_is_learned_within_its_first_visit_and_slowly_after():
-    season, rows = Season(1), slice(0, 1)
-    one = np.ones(1, np.float32)
-    at = moment(np.array([MONDAY_MS]))
-    for _ in range(6):
-        known, days = season.read(rows, at)
-        season.learn(rows, at, 100 * one, known, days, 300 * one)
-    assert 90 < season.read(rows, at)[0][0] < 100
-    season.days[:] = 10
-    known, days = season.read(rows, at)
-    season.learn(rows, at, 0 * one, known, days, 300 * one)
-    assert season.read(rows, at)[0][0] > 0.95 * known[0]
+    detector = Detector(CONFIG)
+    noon, before_noon = 24, 23
+
+    def above_its_neighbour() -> float:
+        return float((season.table[noon, 0] - season.table[before_noon, 0]) * base.unit[0])
+
+    half_hours = [np.full(6, 900.0 if place % 48 == noon else 100.0) + 0.1 * np.arange(6) for place in range(96)]
+    feed(detector, np.concatenate(half_hours[:48]))
+    base, season = detector._state.baseline, detector._state.season
+    assert 600 < above_its_neighbour() < 800, "most of it within the first visit"
+    feed(detector, np.concatenate(half_hours[48:]), A_DAY)
+    learned = above_its_neighbour()
+    feed(detector, np.full(A_DAY, 100.0) + 0.1 * np.arange(A_DAY), 2 * A_DAY)
+    assert 0.3 * learned < above_its_neighbour() < 0.9 * learned, "one day without it is not the end of it"
 
 
 def test_growth_and_removal_keep_what_was_learned():
