@@ -18,6 +18,7 @@ from sentinel.detection.curves import MOST_ANOMALIES, Curves, Explained
 from sentinel.detection.detector import Observation, Refusal
 from sentinel.detection.explanation import Band, Explanation
 from sentinel.detection.merging import merged
+from sentinel.detection.warm import warm
 from sentinel.errors import SentinelError
 from sentinel.ids import Fingerprint
 from sentinel.ports import Checkpoints
@@ -80,6 +81,7 @@ class DetectionActor:
         self._shelves = Shelves(checkpoints, now.share)
         self._rates = RateKeeper(_RATES_PER_SERIES * config.max_series)
         self._curves = Curves(curve_bytes)
+        warm()  # here, and not while the first samples wait
         self._detector = self._shelves.restore(now.config)
         self._rates.describe(self._detector.series())
         self._listening_since_ms = clock.now_ms()

@@ -121,6 +121,11 @@ def put(record: Record, rows: Rows | slice, values: Record) -> None:
             old[rows] = new
 
 
+def roomier(before: int, needed: int) -> int:
+    """How many rows to make room for: a quarter more than before at the least, so that few growths copy little."""
+    return max(needed, before + before // 4)
+
+
 def grown(record: Record, rows: int) -> Record:
     """The same with room for `rows` series."""
     bigger = fresh(type(record), rows)

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from sentinel.detection import kernel
+from sentinel.detection import blocks, kernel
 from sentinel.detection.columns import NEVER_MS, Baseline, Rows
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.judge import Seen, Told, judge, judge_frames
 from sentinel.detection.state import Novelty, State
+from sentinel.detection.steps import VALUE_CAP
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -43,7 +44,7 @@ def _pass(state: State, rows: Rows, at_ms: Longs, raw: Floats, config: DetectorC
     _begin(state, where, rows, at_ms, raw, last_ms)
     novelty = state.novelty(where, rows, at_ms, raw, config)
     breached = state.policies.breaches(rows, raw, at_ms, last_ms)
-    columns, season = kernel.columns(state.baseline), state.season
+    columns, season = blocks.columns(state.baseline), state.season
     samples = kernel.Samples(
         rows=rows,
         at_ms=at_ms,
@@ -57,9 +58,8 @@ def _pass(state: State, rows: Rows, at_ms: Longs, raw: Floats, config: DetectorC
     grown_count, candidate_count = kernel.advance(columns, season.table, season.days, samples, found)
     grown, candidates = found.grown[:grown_count], found.candidates[:candidate_count]
     if candidate_count:
-        grown = np.concatenate(
-            (grown, _second_look(state, columns, candidates, samples, novelty, breached, config, told))
-        )
+        more = _second_look(state, columns, candidates, samples, novelty, breached, config, told)
+        grown = np.concatenate((grown, more))
     if config.service_score:
         for frames in state.services.step(where, found.x, found.low, found.high, at_ms):
             judge_frames(state, frames, config, told)
@@ -69,7 +69,7 @@ def _pass(state: State, rows: Rows, at_ms: Longs, raw: Floats, config: DetectorC
 
 def _second_look(
     state: State,
-    columns: kernel.Columns,
+    columns: blocks.Columns,
     at: Rows,
     samples: kernel.Samples,
     novelty: Novelty | None,
@@ -105,7 +105,7 @@ def _begin(state: State, where: Rows | slice, rows: Rows, at_ms: Longs, raw: Flo
         return
     base.since_ms[rows[again]] = at_ms[again]
     first = last_ms == NEVER_MS
-    began = np.minimum(np.maximum(raw[first], -kernel.VALUE_CAP), kernel.VALUE_CAP)
+    began = np.minimum(np.maximum(raw[first], -VALUE_CAP), VALUE_CAP)
     size = np.abs(began)
     unit = np.where(size < 1e-290, 1.0, size / 1024)
     new = rows[first]

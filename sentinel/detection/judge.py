@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from sentinel.detection import baseline as tier
 from sentinel.detection.alarm import Bools, Scored, Verdict
+from sentinel.detection.blocks import Work
 from sentinel.detection.columns import Alarm, Baseline, Rows, Singles
 from sentinel.detection.config import DetectorConfig
-from sentinel.detection.kernel import Lessons, Work
+from sentinel.detection.kernel import Lessons
 from sentinel.detection.parts import Part
 from sentinel.detection.services import Frames
 from sentinel.detection.state import Novelty, State

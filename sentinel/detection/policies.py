@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sentinel.detection.columns import NEVER_MS
+from sentinel.detection.columns import NEVER_MS, roomier
 from sentinel.detection.config import DEFAULT, DetectorConfig
 from sentinel.telemetry.series import Series
 
@@ -60,7 +60,7 @@ class Policies:
 
     def _make_room(self, rows: int) -> None:
         if rows > min(len(self.place), self.burned.shape[1]):
-            size = max(2 * len(self.place), self.burned.shape[1], rows)
+            size = max(roomier(len(self.place), rows), self.burned.shape[1])
             self.place = np.concatenate((self.place, np.zeros(size - len(self.place), np.int16)))
             self.burned = np.concatenate((self.burned, np.zeros((3, size - self.burned.shape[1]))), axis=1)
 

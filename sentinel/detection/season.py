@@ -17,7 +17,7 @@ Longs = NDArray[np.int64]
 
 
 def place_of(at_ms: Longs) -> tuple[Longs, Longs]:
-    """Kind of day (1 for a weekend) and slot of the table (weekdays first) of each time, UTC; one number or int64[n]."""
+    """Kind of day (1 for a weekend) and slot of the table (weekdays first) of each time, UTC: one, or int64[n]."""
     weekend = ((at_ms // DAY_MS + 3) % 7 >= 5) * 1
     of_day = at_ms % DAY_MS
     return weekend, weekend * (WEEKDAY_SLOTS + of_day // WEEKEND_MS) + (1 - weekend) * (of_day // WEEKDAY_MS)

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sentinel.detection.columns import Rows
+from sentinel.detection.columns import Rows, roomier
 from sentinel.detection.movement import LEAST_WIDTH, Movements
 from sentinel.telemetry.series import Series
 
@@ -280,7 +280,7 @@ class ServiceTier:
 
     def _make_room(self, rows: int, slots: int, width: int) -> None:
         if rows > len(self.member.seen):
-            self.member = _grown(self.member, _members(max(2 * len(self.member.seen), rows)))
+            self.member = _grown(self.member, _members(roomier(len(self.member.seen), rows)))
         if slots > len(self.group.count):
             self.group = _grown(self.group, _groups(max(2 * len(self.group.count), slots)))
         tall, wide = self.members.shape

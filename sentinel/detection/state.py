@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from sentinel.detection import baseline as tier
 from sentinel.detection.alarm import Book
-from sentinel.detection.columns import Baseline, Rows, fresh, grown, put, take
+from sentinel.detection.columns import Baseline, Rows, fresh, grown, put, roomier, take
 from sentinel.detection.config import DetectorConfig
-from sentinel.detection.kernel import VALUE_CAP
 from sentinel.detection.pattern import SILENCE, PatternTier
 from sentinel.detection.policies import Policies
 from sentinel.detection.season import Season
 from sentinel.detection.services import ServiceTier
+from sentinel.detection.steps import VALUE_CAP
 from sentinel.telemetry.series import Series
 from sentinel.telemetry.series_index import SeriesIndex
 
@@ -205,10 +205,8 @@ class State:
             self.pattern_slot[row] = self.pattern.add()
 
     def _make_room(self) -> None:
-        capacity = max(len(self.baseline.seen), _FIRST_ROWS)
-        while capacity < len(self):
-            capacity *= 2
-        if capacity > len(self.baseline.seen):
+        if len(self) > len(self.baseline.seen):
+            capacity = roomier(len(self.baseline.seen), len(self))
             self.baseline = grown(self.baseline, capacity)
             self.season.grow(capacity)
             slots = np.full(capacity, -1, np.int32)

@@ -1,0 +1,159 @@
+"""Rows of the state as compiled code takes them: where they lie, or copied together and back."""
+
+from dataclasses import fields
+from operator import attrgetter
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentinel.detection.columns import Baseline, Rows, Singles
+from sentinel.detection.compiled import compiled
+from sentinel.detection.season import WEEKDAY_MS, WEEKEND_MS, place_of
+
+Longs = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int32]
+
+
+class Columns(NamedTuple):
+    """`Baseline` as compiled code takes it."""
+
+    origin: Floats
+    unit: Floats
+    since_ms: Longs
+    last_ms: Longs
+    watch: Ints
+    zero: Singles
+    seen: Singles
+    level: Singles
+    spread: Singles
+    daily: Singles
+    daily_spread: Singles
+    plain_error: Singles
+    daily_error: Singles
+    low: Singles
+    high: Singles
+    last: Singles
+    run: Singles
+    longest: Singles
+    q99: Singles
+    excess: Singles
+    caution: Singles
+    z: Singles
+
+
+class Work(NamedTuple):
+    """What scoring finds of samples. x: the value in the units of the series. known, days: the table at their time of
+    day, and how long it has been learned. residual, left: how far x is from the level, and from the table and what it
+    usually leaves; bound, daily_bound: the spreads that count against them. z: distance by the model that speaks. run:
+    how often x has come on end. slot_s: seconds of a slot of the table."""
+
+    x: Singles
+    residual: Singles
+    bound: Singles
+    left: Singles
+    daily_bound: Singles
+    z: Singles
+    run: Singles
+    step_s: Singles
+    slot_s: Singles
+    known: Singles
+    days: Singles
+
+
+_values = attrgetter(*[each.name for each in fields(Baseline)])
+_place_of = compiled(place_of)
+
+
+def columns(base: Baseline) -> Columns:
+    """The same arrays."""
+    return Columns(*_values(base))
+
+
+@compiled
+def _slot_s(kind: int) -> np.float32:
+    return np.float32((WEEKEND_MS if kind else WEEKDAY_MS) / 1000)
+
+
+@compiled
+def view(c: Columns, a: int, b: int) -> Columns:
+    """Rows a to b - 1, where they lie."""
+    return Columns(
+        c.origin[a:b], c.unit[a:b], c.since_ms[a:b], c.last_ms[a:b], c.watch[a:b], c.zero[a:b], c.seen[a:b],
+        c.level[a:b], c.spread[a:b], c.daily[a:b], c.daily_spread[a:b], c.plain_error[a:b], c.daily_error[a:b],
+        c.low[a:b], c.high[a:b], c.last[a:b], c.run[a:b], c.longest[a:b], c.q99[a:b], c.excess[a:b], c.caution[a:b],
+        c.z[a:b],
+    )  # fmt: skip
+
+
+@compiled
+def empty(rows: int) -> Columns:
+    s = np.empty((17, rows), np.float32)
+    return Columns(
+        np.empty(rows, np.float64), np.empty(rows, np.float64), np.empty(rows, np.int64), np.empty(rows, np.int64),
+        np.empty(rows, np.int32), s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11], s[12],
+        s[13], s[14], s[15], s[16],
+    )  # fmt: skip
+
+
+@compiled
+def empty_work(rows: int) -> Work:
+    s = np.empty((11, rows), np.float32)
+    return Work(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10])
+
+
+@compiled
+def copy(to: Columns, i: int, c: Columns, r: int) -> None:
+    """Row `r` of one as row `i` of the other."""
+    to.origin[i], to.unit[i], to.since_ms[i], to.last_ms[i] = c.origin[r], c.unit[r], c.since_ms[r], c.last_ms[r]
+    to.watch[i], to.zero[i], to.seen[i], to.level[i], to.spread[i] = (
+        c.watch[r],
+        c.zero[r],
+        c.seen[r],
+        c.level[r],
+        c.spread[r],
+    )
+    to.daily[i], to.daily_spread[i] = c.daily[r], c.daily_spread[r]
+    to.plain_error[i], to.daily_error[i] = c.plain_error[r], c.daily_error[r]
+    to.low[i], to.high[i], to.last[i], to.run[i], to.longest[i] = c.low[r], c.high[r], c.last[r], c.run[r], c.longest[r]
+    to.q99[i], to.excess[i], to.caution[i], to.z[i] = c.q99[r], c.excess[r], c.caution[r], c.z[r]
+
+
+@compiled
+def is_together(rows: Rows, at_ms: Longs) -> bool:
+    """Whether the rows follow each other, at times of one slot."""
+    apart = 0
+    for i in range(1, len(rows)):
+        apart += int(rows[i] - rows[i - 1] != 1)
+    first, last = at_ms[0], at_ms[0]
+    for i in range(1, len(at_ms)):
+        first, last = min(first, at_ms[i]), max(last, at_ms[i])
+    return bool(apart == 0 and first // WEEKDAY_MS == last // WEEKDAY_MS)
+
+
+@compiled
+def gather(c: Columns, table: Singles, days: Singles, rows: Rows, at_ms: Longs, to: Columns, w: Work) -> None:
+    for i in range(len(rows)):
+        r = rows[i]
+        copy(to, i, c, r)
+        kind, slot = _place_of(at_ms[i])
+        w.known[i], w.days[i], w.slot_s[i] = table[slot, r], days[kind, r], _slot_s(kind)
+
+
+@compiled
+def scatter(c: Columns, table: Singles, days: Singles, r: int, at_ms: int, here: Columns, w: Work, i: int) -> None:
+    copy(c, r, here, i)
+    kind, slot = _place_of(at_ms)
+    table[slot, r], days[kind, r] = w.known[i], w.days[i]
+
+
+@compiled
+def table_view(w: Work, table: Singles, days: Singles, at_ms: int, a: int, b: int) -> Work:
+    """The same with the table by time of day of rows a to b - 1, where it lies."""
+    kind, slot = _place_of(at_ms)
+    w.slot_s[:] = _slot_s(kind)
+    return Work(
+        w.x, w.residual, w.bound, w.left, w.daily_bound, w.z, w.run, w.step_s, w.slot_s,
+        table[slot, a:b], days[kind, a:b],
+    )  # fmt: skip

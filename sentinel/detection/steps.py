@@ -1,0 +1,146 @@
+"""The base tier's arithmetic over one block of rows, compiled. Source of the method: see `baseline`.
+
+Each loop writes one array: LLVM turns such loops into vector instructions, and gives up on one that writes twenty. In
+NumPy the same steps are some hundred passes over memory, several times as slow; so is one scalar loop over everything.
+"""
+
+import numpy as np
+
+from sentinel.detection import baseline as tier
+from sentinel.detection.blocks import Columns, Floats, Ints, Longs, Work
+from sentinel.detection.compiled import compiled
+from sentinel.detection.season import DAY_MS, VISIT_RATE, YOUNG_TABLE
+
+VALUE_CAP = 1e300  # differences of two capped values stay finite
+
+_ZERO, _ONE, _TWO, _FOUR, _TWENTY = (np.float32(each) for each in (0, 1, 2, 4, 20))
+_CLIP, _CLIP_FROM = tier.CLIP, np.float32(tier.CLIP_FROM)
+_LEVEL_RATE, _SPREAD_RATE, _ERROR_RATE = tier.LEVEL_RATE, tier.SPREAD_RATE, tier.ERROR_RATE
+_DAILY_LEVEL_RATE, _DAILY_SPREAD_RATE = tier.DAILY_LEVEL_RATE, tier.DAILY_SPREAD_RATE
+_FLAT_LEAST, _FLAT_TIMES, _CAUTION_FADES = tier.FLAT_LEAST, tier.FLAT_TIMES, tier.CAUTION_FADES
+_TAIL, _TAIL_RATE, _LEAST_Q99, _Z_CAP = tier.TAIL, tier.TAIL_RATE, tier.LEAST_Q99, tier.Z_CAP
+_X_CAP = float(tier.X_CAP)
+_SECONDS = np.float32(1e-3)
+_DAYS = np.float32(1000.0 / DAY_MS)
+_FIRST_VISIT = np.float32(3.0)  # e-folds towards the mean within the first visit; 1 in the next, then fewer
+OVER = np.int32(2)  # a code: beyond its own 99th percentile, and nothing else
+
+_floor = compiled(tier.floor)
+_trusts_season = compiled(tier.trusts_season)
+_threshold = compiled(tier.threshold)
+_spoken = compiled(tier.spoken)
+move_excess = compiled(tier.move_excess)
+
+
+@compiled
+def score(m: int, c: Columns, raw: Floats, w: Work) -> None:
+    """Fill `w`, of which the table is there, for the m samples `raw`."""
+    for i in range(m):
+        value = min(max(raw[i], -VALUE_CAP), VALUE_CAP)
+        w.x[i] = np.float32(min(max((value - c.origin[i]) / c.unit[i], -_X_CAP), _X_CAP))
+    for i in range(m):
+        w.residual[i] = w.x[i] - c.level[i]
+    for i in range(m):
+        w.bound[i] = max(c.spread[i], _floor(c.level[i], c.zero[i]))
+    for i in range(m):
+        w.left[i] = w.x[i] - w.known[i] - c.daily[i]
+    for i in range(m):
+        w.daily_bound[i] = max(c.daily_spread[i], _floor(c.level[i], c.zero[i]))
+    for i in range(m):
+        seasonal = _trusts_season(c.plain_error[i], c.daily_error[i], w.days[i])
+        far = w.left[i] if seasonal else w.residual[i]
+        w.z[i] = min(abs(far) / (w.daily_bound[i] if seasonal else w.bound[i]), _Z_CAP)
+    for i in range(m):
+        w.run[i] = (c.run[i] + _ONE) if w.x[i] == c.last[i] else _ZERO
+
+
+@compiled
+def codes(m: int, c: Columns, w: Work, grace: np.float32, code: Ints) -> int:
+    """Mark who needs a second look: 1 an alarm to keep or one value for too long, OVER; answers how many."""
+    for i in range(m):
+        code[i] = np.int32(c.watch[i] >= 0) | np.int32(w.run[i] > _FLAT_TIMES * max(c.longest[i], _FLAT_LEAST))
+    for i in range(m):
+        code[i] |= OVER * np.int32((w.z[i] > c.q99[i]) & (c.seen[i] >= grace))
+    found = 0
+    for i in range(m):
+        found += int(code[i] > 0)
+    return found
+
+
+@compiled
+def _cut(far: np.float32, bound: np.float32, seen: np.float32) -> np.float32:
+    """Huber's clipping, once there is a spread to cut by."""
+    return far if seen < _CLIP_FROM else min(max(far, -_CLIP * bound), _CLIP * bound)
+
+
+@compiled
+def _level(level: np.float32, cut: np.float32, seen: np.float32, rate: np.float32) -> np.float32:
+    """A young series weighs its samples alike."""
+    return level + max(_ONE / (seen + _ONE), rate) * cut
+
+
+@compiled
+def _spread(spread: np.float32, cut: np.float32, seen: np.float32, rate: np.float32) -> np.float32:
+    """The first sample is the level, and says nothing of the spread."""
+    rate = max(_ONE / (seen + _ONE), rate)
+    return np.float32(np.sqrt((_ONE - rate) * (spread * spread) + (rate if seen > _ZERO else _ZERO) * (cut * cut)))
+
+
+@compiled
+def teach(m: int, c: Columns, at_ms: Longs, grace: np.float32, w: Work) -> None:
+    """Move all that a series is usually like on by the samples that `w` is of, but for the mean excess."""
+    for i in range(m):
+        w.step_s[i] = np.float32(at_ms[i] - c.last_ms[i]) * _SECONDS
+    for i in range(m):
+        c.last_ms[i] = at_ms[i]
+    for i in range(m):
+        c.caution[i] = _ONE + (c.caution[i] - _ONE) * _CAUTION_FADES
+    for i in range(m):
+        c.plain_error[i] += _ERROR_RATE * (abs(w.residual[i]) - c.plain_error[i])
+    for i in range(m):
+        c.daily_error[i] += _ERROR_RATE * (abs(w.left[i]) - c.daily_error[i])
+    for i in range(m):
+        q99, rate = c.q99[i], max(_TAIL_RATE, _FOUR / (c.seen[i] + _TWENTY))
+        moved = max(q99 * ((rate if w.z[i] > q99 else _ZERO) + (_ONE - rate * _TAIL)), _LEAST_Q99)
+        c.q99[i] = moved if c.seen[i] >= grace else q99
+    for i in range(m):
+        c.longest[i] = max(c.longest[i], _ZERO if w.run[i] > _ZERO else c.run[i])
+    for i in range(m):
+        c.run[i] = w.run[i]
+    for i in range(m):
+        c.z[i] = w.z[i]
+    for i in range(m):
+        cut = _cut(w.residual[i], w.bound[i], c.seen[i])
+        c.level[i] = _level(c.level[i], cut, c.seen[i], _LEVEL_RATE)
+    for i in range(m):
+        cut = _cut(w.residual[i], w.bound[i], c.seen[i])
+        c.spread[i] = _spread(c.spread[i], cut, c.seen[i], _SPREAD_RATE)
+    for i in range(m):
+        cut = _cut(w.left[i], w.daily_bound[i], c.seen[i])
+        c.daily[i] = _level(c.daily[i], cut, c.seen[i], _DAILY_LEVEL_RATE)
+    for i in range(m):
+        cut = _cut(w.left[i], w.daily_bound[i], c.seen[i])
+        # Until the table knows its day, what it leaves says nothing of what it will leave.
+        rate = _DAILY_SPREAD_RATE + (_LEVEL_RATE if w.days[i] < YOUNG_TABLE else _ZERO)
+        c.daily_spread[i] = _spread(c.daily_spread[i], cut, c.seen[i], rate)
+    for i in range(m):
+        c.low[i] = min(c.low[i], w.x[i])
+    for i in range(m):
+        c.high[i] = max(c.high[i], w.x[i])
+    for i in range(m):
+        c.last[i] = w.x[i]
+    for i in range(m):
+        c.seen[i] += _ONE
+    for i in range(m):  # a slot weighs by time
+        stayed = min(w.step_s[i], w.slot_s[i])
+        pull = min(stayed / w.slot_s[i] * max(_FIRST_VISIT / (_ONE + _TWO * w.days[i]), VISIT_RATE), _ONE)
+        w.known[i] += pull * (w.x[i] - w.known[i])
+    for i in range(m):
+        w.days[i] += min(w.step_s[i], w.slot_s[i]) * _DAYS
+
+
+@compiled
+def needed_of(c: Columns, i: int, at_ms: int, asked: np.float32) -> np.float32:
+    """The distance at which a sample of row i is unusual, were it not cautious."""
+    spoken = np.float32(_spoken(c.seen[i], c.since_ms[i], at_ms))
+    return np.float32(_threshold(c.q99[i], c.excess[i], spoken, asked))
