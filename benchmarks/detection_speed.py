@@ -2,11 +2,12 @@
 
     python -m benchmarks.detection_speed [--sizes 1000 10000 100000 1000000] [--pattern-sizes 1000 10000]
 
-Each step brings one sample of every series, in order of rows; one sample in 10,000 lies far out. Beside it in the same
-run: river's GaussianScorer, one sample at a time, and NumPy's triad (a = b + 3 c, float64) over as many bytes as the
-step touches, which is what the memory allows. Median over steps after the warm-up, wall clock, one process; `slowest`
-is the 99th percentile over the steps. Bytes are those of the arrays as allocated, by series; the description of a
-series (name and labels) is not in them.
+Each step brings one sample of every series, in order of rows; one sample in 10,000 lies far out. The kernel is the base
+tier's arithmetic and state (level, season, range, score, alarm state); observe() finds the rows as well, and takes the
+second looks that open and close alarms. Beside it in the same run: river's GaussianScorer, one sample at a time, and
+NumPy's triad (a = b + 3 c, float64) over as many bytes as the step touches, which is what the memory allows. Median
+over steps after the warm-up, wall clock, one process; `slowest` is the 99th percentile over the steps. Bytes are those
+of the arrays as allocated, by series; the description of a series (name and labels) is not in them.
 """
 
 import argparse
@@ -173,7 +174,8 @@ def main() -> None:
     parser.add_argument("--call-sizes", type=int, nargs="+", default=(4_000, 100_000), help="series of one actor")
     parser.add_argument("--data", help="not used: this benchmark makes its own load")
     options = parser.parse_args()
-    rows = tier("base tier", stepping.base_tier, list(options.sizes))
+    rows = tier("base tier, its kernel", stepping.kernel, list(options.sizes))
+    rows += tier("base tier, observe()", stepping.base_tier, list(options.sizes))
     rows += tier("pattern tier", stepping.pattern_tier, list(options.pattern_sizes))
     rows += [whole_call(size, shuffled) for size in options.call_sizes for shuffled in (False, True)]
     rows.append(river_row())

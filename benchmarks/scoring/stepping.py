@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from actors.detection import DetectionActor
 from sentinel.adapters.in_memory import InMemoryCheckpoints
 from sentinel.clock import ManualClock
+from sentinel.detection import blocks
+from sentinel.detection import kernel as compiled
 from sentinel.detection.anomaly import Anomaly
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.detector import Detector
@@ -53,6 +55,29 @@ def base_tier(size: int) -> Stepper:
 
     baseline = sum(getattr(detector._state.baseline, each.name).itemsize for each in fields(detector._state.baseline))
     return Stepper(step, config.grace_samples, detector, touched=baseline + 24)
+
+
+def kernel(size: int) -> Stepper:
+    """The base tier's arithmetic alone: one compiled call a step, without the search for rows and the second looks."""
+    whole = base_tier(size)
+    state, config = whole.state._state, whole.state._config  # type: ignore[attr-defined]  # its own shell is not timed
+    rows, asked = np.arange(size), state.policies.alarms_per_day
+    room = compiled.Told(*np.empty((3, 0), np.float32), *np.empty((2, size), np.int64))
+    none = np.zeros(0, np.bool_)
+
+    noise = np.random.default_rng(8)
+    for tick in range(whole.warm + 1):
+        whole.step(tick, noise.normal(100.0, 5.0, size))
+
+    def step(tick: int, values: Floats) -> object:
+        at_ms = np.full(size, START_MS + (whole.warm + 1 + tick) * STEP_MS)
+        samples = compiled.Samples(
+            rows, at_ms, values, none, state.policies.place, asked, np.float32(config.grace_samples)
+        )
+        columns = blocks.columns(state.baseline)
+        return compiled.advance(columns, state.season.table, state.season.days, samples, room)
+
+    return Stepper(step, 3, (state.baseline, state.season), whole.touched)
 
 
 def pattern_tier(size: int) -> Stepper | None:

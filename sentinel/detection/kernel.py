@@ -29,7 +29,7 @@ from sentinel.detection.steps import OVER, codes, move_excess, needed_of, score,
 
 Bools = NDArray[np.bool_]
 
-BLOCK = 256  # rows whose working columns stay in the nearest cache
+BLOCK = 1024  # rows whose working columns stay in the second cache; with fewer, cutting the columns costs more
 
 
 class Samples(NamedTuple):
@@ -73,6 +73,7 @@ def advance(c: Columns, table: Singles, days: Singles, s: Samples, told: Told) -
     Answers how many entries of `told.grown` and of `told.candidates` were written; of candidates nothing is learned.
     """
     copies, scratch, code = empty(BLOCK), empty_work(BLOCK), np.empty(BLOCK, np.int32)
+    table_copies = np.empty((2, BLOCK), np.float32)
     grown = candidates = 0
     for a in range(0, len(s.rows), BLOCK):
         rows, at_ms, raw = s.rows[a : a + BLOCK], s.at_ms[a : a + BLOCK], s.raw[a : a + BLOCK]
@@ -106,14 +107,18 @@ def advance(c: Columns, table: Singles, days: Singles, s: Samples, told: Told) -
             told.x[a : a + m] = w.x[:m]
             told.low[a : a + m] = here.low[:m]
             told.high[a : a + m] = here.high[:m]
-        if in_place and candidates > looked:
-            in_place = False
-            for i in range(m):
-                copy(copies, i, here, i)
-            scratch.known[:m], scratch.days[:m] = w.known, w.days
-            here, w = copies, scratch
+        if in_place:
+            for k in range(looked, candidates):
+                i = told.candidates[k] - a
+                copy(copies, k - looked, here, i)
+                table_copies[0, k - looked], table_copies[1, k - looked] = w.known[i], w.days[i]
         teach(m, here, at_ms, s.grace, w)
-        if not in_place:
+        if in_place:  # what needs a second look has learned nothing yet
+            for k in range(looked, candidates):
+                i = told.candidates[k] - a
+                copy(here, i, copies, k - looked)
+                w.known[i], w.days[i] = table_copies[0, k - looked], table_copies[1, k - looked]
+        else:
             for i in range(m):
                 if not code[i]:
                     scatter(c, table, days, rows[i], at_ms[i], here, w, i)
