@@ -17,12 +17,17 @@ Longs = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _NONE = np.zeros(0, np.bool_)
+_FORM = ("C", "A", "W")
 
 
 def run(state: State, rows: Rows, at_ms: Longs, raw: Floats, config: DetectorConfig, told: Told) -> None:
     """Judge samples in their order, each series in increasing time; adds to `told`."""
     if not len(rows):
         return
+    # One form for all: for arrays that are read-only or lie crooked, everything would be compiled once more.
+    rows = np.require(rows, requirements=_FORM)
+    at_ms = np.require(at_ms, requirements=_FORM)
+    raw = np.require(raw, requirements=_FORM)
     with np.errstate(over="ignore", invalid="ignore"):  # values near the end of float64's range
         if isinstance(_compact(rows), slice):
             _pass(state, rows, at_ms, raw, config, told)

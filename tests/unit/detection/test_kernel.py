@@ -4,10 +4,12 @@ from dataclasses import fields
 
 import numpy as np
 
+from sentinel.detection import kernel
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.detector import Detector
 from sentinel.detection.kernel import BLOCK
-from sentinel.telemetry.batch import SampleBatch
+from sentinel.detection.warm import warm
+from sentinel.telemetry.batch import SampleBatch, unpack_all
 from sentinel.telemetry.series import identify
 
 SERIES = 2 * BLOCK + 37
@@ -66,3 +68,18 @@ def test_late_samples_among_others_change_nothing():
             detector.observe(SampleBatch(IDS, at_ms, values, described))
     assert detector.open_anomalies() == other.open_anomalies()
     np.testing.assert_array_equal(detector._state.baseline.level, other._state.baseline.level)
+
+
+def test_everything_is_compiled_before_the_first_sample():
+    compiled = (kernel.advance, kernel.look, kernel.learn)
+    warm()
+    before = [len(each.signatures) for each in compiled]
+    detector = Detector(CONFIG)
+    for row, (at_ms, values) in enumerate(rounds(30)):
+        (packed,) = unpack_all(SampleBatch(IDS, at_ms, values, {} if row else KNOWN).pack())
+        assert not packed.values.flags.writeable
+        detector.observe(packed)
+        crooked = np.frombuffer(b"x" + values.tobytes(), np.float64, SERIES, 1)
+        assert not crooked.flags.aligned
+        detector.observe(SampleBatch(IDS[::-1], at_ms[::-1] + 5_000, crooked[::-1], {}))
+    assert [len(each.signatures) for each in compiled] == before == [1, 1, 1]
