@@ -1,6 +1,7 @@
 """One pass: one sample each of different series is scored, judged and then learned, all series at a time."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ Longs = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _NONE = np.zeros(0, np.bool_)
-_FORM = ("C", "A", "W")
+_FORM: tuple[Literal["C", "A", "W"], ...] = ("C", "A", "W")
 
 
 def run(state: State, rows: Rows, at_ms: Longs, raw: Floats, config: DetectorConfig, told: Told) -> None:
