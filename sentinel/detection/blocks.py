@@ -1,6 +1,5 @@
 """Rows of the state as compiled code takes them: where they lie, or copied together and back."""
 
-from dataclasses import fields
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -62,7 +61,7 @@ class Work(NamedTuple):
     days: Singles
 
 
-_values = attrgetter(*[each.name for each in fields(Baseline)])
+_values = attrgetter(*Columns._fields)
 _place_of = compiled(place_of)
 
 

@@ -96,7 +96,7 @@ def _second_look(
         breached=None if breached is None else breached[at],
         config=config,
     )
-    lessons = judge(state, Baseline(*here), seen, told)
+    lessons = judge(state, Baseline(**here._asdict()), seen, told)
     these = samples._replace(rows=rows, at_ms=at_ms, raw=raw, forced=_NONE)
     kernel.learn(columns, table, days, these, here, scored, lessons)
     grown: Rows = rows[(here.seen == samples.grace) & lessons.level]

@@ -149,6 +149,8 @@ def learn(c: Columns, table: Singles, days: Singles, s: Samples, here: Columns, 
     level, spread, seen = here.level.copy(), here.spread.copy(), here.seen.copy()
     daily, daily_spread, known, q99 = here.daily.copy(), here.daily_spread.copy(), w.known.copy(), here.q99.copy()
     for i in range(m):
+        if seen[i] == 0:  # learns afresh from here on
+            here.since_ms[i] = s.at_ms[i]
         if lessons.percentile[i] and seen[i] >= s.grace and w.z[i] > q99[i] and here.z[i] <= q99[i]:
             needed = needed_of(here, i, s.at_ms[i], s.asked[s.policy[s.rows[i]]])
             if w.z[i] < needed * here.caution[i]:

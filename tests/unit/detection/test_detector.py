@@ -104,6 +104,15 @@ def test_a_level_that_stays_becomes_normal_but_not_soon() -> None:
     assert len(replay(detector, [300] * 3, WEB, 700).changes) == 1
 
 
+def test_a_new_normal_counts_its_samples_from_when_it_began() -> None:
+    detector = warm(dataclasses.replace(CONFIG, relearn_after=30, relearn_after_s=600))
+    replay(detector, noise(400, seed=2, level=200), WEB, 200)
+    base = detector._state.baseline
+    began = (int(base.since_ms[0]) - START_MS) // STEP_MS
+    assert 250 < began < 270
+    assert 600 - began - 10 <= base.seen[0] <= 600 - began, "a few are flagged, and not learned"
+
+
 def test_relearning_waits_for_both_the_samples_and_the_time() -> None:
     slow = warm(dataclasses.replace(CONFIG, relearn_after=30, relearn_after_s=1e6))
     replay(slow, noise(400, seed=2, level=200), WEB, 200)
