@@ -25,6 +25,15 @@ def _who(name: str) -> str:
 Who = Annotated[str, AfterValidator(_who)]
 
 
+def _in_slack(name: str) -> str:
+    if not name.startswith(("slack:", "group:")):
+        raise ValueError("slack:TEAM/USER or group:ID; for the API and CLI the scope admin of a key decides")
+    return name
+
+
+InSlack = Annotated[Who, AfterValidator(_in_slack)]
+
+
 class BusinessHours(Section):
     """When people are at work: these days, from … to … of the local day."""
 
@@ -112,6 +121,7 @@ class Approval(Section):
 
     required: Annotated[int, Field(ge=1, le=10)] = 1
     approvers: tuple[Who, ...] = ()
+    admins: tuple[InSlack, ...] = ()  # who may resume from Slack what the kill switch holds
     requester_may: bool = True
     expires_after_s: Positive = 900
     start_within_s: Positive = 600

@@ -144,6 +144,7 @@ def build_door(settings: Settings, behind: Behind) -> FastAPI:
                     policy=settings.approval.policy,
                     directory=wiring_approval.slack_directory(settings, clock),
                     clock=clock,
+                    admins=frozenset(settings.approval.admins),
                 ),
                 quieting=SlackQuieting(
                     approval=backend.approval,

@@ -151,7 +151,7 @@ class _Door:
     async def _on_command(self, ack: AsyncAck, context: AsyncBoltContext) -> None:
         typed: Typed = context["interaction"]
         barred = refusal(typed.person, self._team_id)
-        blocks, text = ([], barred) if barred else await self._desk.answer(typed)
+        blocks, text = ([], barred) if barred else await self._desk.answer(typed, int(context["signed"][0]) * 1000)
         log.info("slack command", words=typed.words[:1], user=typed.person.user)
         await ack(response_type="ephemeral", text=text, blocks=blocks)
 

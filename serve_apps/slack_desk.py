@@ -151,8 +151,8 @@ class ReadingDesk:
             return self._views.unlike_modal(incident, metadata)
         raise Conflict(f"incident {incident.id} changed since it was shown: look at the card again")
 
-    async def answer(self, typed: Typed) -> tuple[Blocks, str]:
-        """The answer to a slash command, blocks and text, within the time that Slack waits."""
+    async def answer(self, typed: Typed, signed_ms: int) -> tuple[Blocks, str]:
+        """The answer to a slash command that Slack signed at `signed_ms`, blocks and text, while Slack waits."""
         try:
             async with asyncio.timeout(_ANSWER_WITHIN_S):
                 name = typed.person.name
@@ -161,10 +161,11 @@ class ReadingDesk:
                     if barred:
                         return [], _REFUSED
                     name = printable(real_name)[:80] or name
-                return await self._answer(typed, name)
+                return await self._answer(typed, name, signed_ms)
         except TimeoutError:
-            if typed.words[:2] == ("kill-switch", "stop"):
-                return [], "Sentinel is busy and cannot tell whether it stopped: look with /sentinel kill-switch"
+            if typed.words[:1] == ("kill-switch",) and len(typed.words) > 1:
+                did = "resumed" if typed.words[1] == "resume" else "stopped"
+                return [], f"Sentinel is busy and cannot tell whether it {did}: look with /sentinel kill-switch"
             return [], "Sentinel is busy and could not answer in time: ask again"
         except SentinelError as error:
             return [], str(error)
@@ -184,7 +185,7 @@ class ReadingDesk:
         except SLACK_FAILS as error:
             log.warning("home not shown", user=person.user, error=failure(error))
 
-    async def _answer(self, typed: Typed, name: str) -> tuple[Blocks, str]:
+    async def _answer(self, typed: Typed, name: str, signed_ms: int) -> tuple[Blocks, str]:
         match typed.words:
             case ("status",):
                 return self._views.status(await self._incidents.incidents(limit=_LISTED)), "status"
@@ -198,14 +199,15 @@ class ReadingDesk:
             case ("approve", plan_id):
                 return [], await self._offered(typed, plan_id)
             case ("kill-switch", *rest):
-                return self._views.switch(await self._turned(typed.person, name, tuple(rest))), "kill switch"
+                turned = await self._turned(typed.person, name, tuple(rest), signed_ms)
+                return self._views.switch(turned), "kill switch"
             case _:
                 return [{"type": "section", "text": {"type": "mrkdwn", "text": self._views.help}}], "help"
 
-    async def _turned(self, person: Person, name: str, rest: tuple[str, ...]) -> Switch:
+    async def _turned(self, person: Person, name: str, rest: tuple[str, ...], signed_ms: int) -> Switch:
         if rest and self._client is None:
             raise Invalid("kill-switch", rest[0], "a bot token, for Slack must say who is a guest: use the API or CLI")
-        return await self._switch.answer(rest, principal_of(person, name))
+        return await self._switch.answer(rest, principal_of(person, name), signed_ms)
 
     async def _offered(self, typed: Typed, plan_id: str) -> str:
         """Show a plan in a modal, from which alone it can be approved: nobody says yes to what they have not seen."""

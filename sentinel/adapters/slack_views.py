@@ -18,7 +18,7 @@ HELP = (
     "*/sentinel status* what goes on\n*/sentinel incidents* those that are not over\n"
     "*/sentinel show INCIDENT* one of them\n*/sentinel approve PLAN* read a plan, and say yes\n"
     "*/sentinel kill-switch* whether anything is sent\n"
-    "*/sentinel kill-switch stop REASON* hold all that is not yet sent"
+    "*/sentinel kill-switch stop REASON* hold all that is not yet sent; *resume REASON* let it go, for admins"
 )
 
 
@@ -161,7 +161,7 @@ class SlackViews:
         if switch.principal:
             verb = "Stopped" if switch.stopped else "Resumed"
             text += f"\n{verb} by {escape(switch.principal.name, 80)} {when(switch.at_ms)}"
-            text += ". To resume: API or CLI, with the scope admin" if switch.stopped else ""
+            text += ". To resume: an admin, with `/sentinel kill-switch resume`, API or CLI" if switch.stopped else ""
         return [section(f"{text}\n{escape(switch.reason, 1000)}" if switch.reason else text)]
 
     def _entry(self, incident: Incident) -> str:

@@ -228,6 +228,15 @@ def may_stop(principal: Principal, policy: ApprovalPolicy, members: Members) -> 
     return f"{principal.name} ({principal.id}) may approve no plan{lost}"
 
 
+def may_resume(principal: Principal, admins: frozenset[str], members: Members) -> str:
+    """Why this principal may not lift a stop; empty for an admin. With no admins named, nobody may."""
+    if _named(principal, admins, members):
+        return ""
+    unread = sorted({each.removeprefix(GROUP) for each in admins if each.startswith(GROUP)} - members.keys())
+    lost = f"; the members of {', '.join(unread)} could not be read just now" if unread else ""
+    return f"{principal.name} ({principal.id}) is not in approval.admins{lost}"
+
+
 def frozen(policy: ApprovalPolicy, terms: Terms, now_ms: int) -> str:
     """Why nothing may be approved at `now_ms`; empty if it may."""
     for freeze in policy.freezes:

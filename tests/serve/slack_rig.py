@@ -215,7 +215,9 @@ def check(headers: Mapping[str, str], body: bytes, now_ms: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def standing(*, with_bot: bool, policy: ApprovalPolicy | None = None) -> AsyncIterator[Rig]:
+async def standing(
+    *, with_bot: bool, policy: ApprovalPolicy | None = None, admins: frozenset[str] = frozenset()
+) -> AsyncIterator[Rig]:
     """The door and the double; without a bot token Slack's Web API is not served, for nobody calls it."""
     clock, decisions, app, incidents = ManualClock(), Decisions(), Starlette(), Incidents()
     journal, directory = Journal(), Directory()
@@ -244,6 +246,7 @@ async def standing(*, with_bot: bool, policy: ApprovalPolicy | None = None) -> A
                 policy=policy or ApprovalPolicy(),
                 directory=directory,
                 clock=clock,
+                admins=admins,
             ),
             quieting=SlackQuieting(approval=decisions, correlation=decisions, incidents=incidents, silenced=journal),
             clock=clock,

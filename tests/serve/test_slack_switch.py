@@ -1,4 +1,4 @@
-"""`/sentinel kill-switch`: who may approve stops, nobody resumes from Slack, and the journal says who and why."""
+"""`/sentinel kill-switch`: who may approve stops, who is named an admin resumes, and the journal says who and why."""
 
 import msgspec
 import pytest
@@ -6,7 +6,8 @@ import pytest
 from sentinel.errors import OutcomeUnknown
 from sentinel.incidents.nouns import Principal
 from sentinel.remediation.approval_policy import ApprovalPolicy, Demand
-from tests.serve.slack_rig import Rig, rig, silent, standing  # noqa: F401 the fixtures of this module
+from sentinel.sandbox.slack.clicks import command_body
+from tests.serve.slack_rig import SECRET, Rig, rig, signed_headers, silent, standing  # noqa: F401 the fixtures of this module
 
 GUARDED = ApprovalPolicy(default=Demand(approvers=frozenset({"slack:T0ACME/U0BOB", "group:S0SRE"})))
 
@@ -38,12 +39,50 @@ async def test_stop_is_recorded_with_who_and_why(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("text", ["kill-switch resume all is well", "kill-switch resume"])
-async def test_nobody_resumes_from_slack(rig: Rig, text: str) -> None:
+async def test_nobody_resumes_from_slack_unless_admins_are_named(rig: Rig, text: str) -> None:
     await said(rig, "U0ANN", "kill-switch stop fire")
     answer = await said(rig, "U0ANN", text)
-    assert answer.startswith("not resumed")
+    assert answer.startswith("not resumed: Ann Arbor (slack:T0ACME/U0ANN) is not in approval.admins")
     assert "sentinel kill-switch --resume" in answer
     assert [turn.kind for turn in rig.journal.turns] == ["stopped"]
+
+
+async def test_an_admin_resumes_and_whoever_may_only_approve_does_not() -> None:
+    async with standing(with_bot=True, admins=frozenset({"slack:T0ACME/U0BOB", "group:S0LEADS"})) as rig:
+        await said(rig, "U0ANN", "kill-switch stop fire")
+        assert "S0LEADS could not be read" in await said(rig, "U0ANN", "kill-switch resume it is out")
+        rig.directory.groups["S0LEADS"] = frozenset()
+        assert "is not in approval.admins" in await said(rig, "U0ANN", "kill-switch resume it is out")
+        assert "approved plans run" in await said(rig, "U0BOB", "kill-switch resume it is out")
+        assert [turn.kind for turn in rig.journal.turns] == ["stopped", "resumed"]
+        assert msgspec.json.decode(rig.journal.turns[-1].principal, type=Principal).id == "slack:T0ACME/U0BOB"
+        assert "it is out" in rig.journal.turns[-1].body
+        assert "the kill switch is off" in await said(rig, "U0BOB", "kill-switch resume again")
+        await said(rig, "U0BOB", "kill-switch stop smoke")
+        rig.directory.groups["S0LEADS"] = frozenset({"slack:T0ACME/U0ANN"})
+        assert "approved plans run" in await said(rig, "U0ANN", "kill-switch resume")
+
+
+@pytest.mark.parametrize("user", ["U0GUEST", "U0EVE", "U0SENTINEL"])
+async def test_a_guest_a_stranger_and_a_bot_resume_nothing_though_they_are_named(user: str) -> None:
+    admins = frozenset(f"slack:{team}/{user}" for team in ("T0ACME", "T0EVIL"))
+    async with standing(with_bot=True, admins=admins) as rig:
+        await said(rig, "U0ANN", "kill-switch stop fire")
+        await said(rig, user, "kill-switch resume")
+        assert [turn.kind for turn in rig.journal.turns] == ["stopped"]
+
+
+async def test_a_resume_that_is_sent_again_does_not_lift_a_later_stop() -> None:
+    async with standing(with_bot=True, admins=frozenset({"slack:T0ACME/U0BOB"})) as rig:
+        bob = rig.double.workspace.users["U0BOB"]
+        body = command_body("kill-switch resume", bob, "C0SENTINEL", "ops", rig.double.workspace.trigger("U0BOB"))
+        headers = signed_headers(SECRET, body, rig.clock.now_ms(), "application/x-www-form-urlencoded")
+        await said(rig, "U0ANN", "kill-switch stop fire")
+        assert "approved plans run" in (await rig.send(body, headers)).text
+        rig.clock.advance(2)
+        await said(rig, "U0ANN", "kill-switch stop fire again")
+        assert "stopped after you typed that" in (await rig.send(body, headers)).text
+        assert [turn.kind for turn in rig.journal.turns] == ["stopped", "resumed", "stopped"]
 
 
 @pytest.mark.parametrize("user", ["U0GUEST", "U0EVE", "U0SENTINEL"])
@@ -75,7 +114,7 @@ async def test_without_a_bot_token_it_is_shown_but_not_turned(silent: Rig) -> No
 
 
 async def test_another_word_is_told_what_is_expected(rig: Rig) -> None:
-    assert "expected nothing, or stop REASON" in await said(rig, "U0ANN", "kill-switch off")
+    assert "expected nothing, stop REASON, or resume REASON" in await said(rig, "U0ANN", "kill-switch off")
     assert rig.journal.turns == []
 
 

@@ -17,14 +17,16 @@ from structlog.testing import capture_logs
 from actors.corrections import Corrections
 from sentinel.adapters import slack_card
 from sentinel.adapters.slack_views import SlackViews
+from sentinel.correlation.silences import Silence
 from sentinel.correlation.topology import topology_of
 from sentinel.incidents.nouns import Plan, PlanState
 from sentinel.remediation.approval_policy import ApprovalPolicy
 from sentinel.remediation.sealing import CARD, modal_for, value_mac
 from sentinel.sandbox.slack import SlackDouble, running
-from sentinel.sandbox.slack.clicks import command_body, form_body, home_body, payload, signed_headers
-from sentinel.sandbox.slack.workspace import Message
+from sentinel.sandbox.slack.clicks import command_body, form_body, home_body, payload, signed_headers, submission
+from sentinel.sandbox.slack.workspace import Message, Modal
 from serve_apps.slack import slack_routes
+from serve_apps.slack_payloads import About, metadata_of
 from serve_apps.slack_people import web_client
 from serve_apps.slack_quieting import SlackQuieting
 from serve_apps.slack_switch import SlackSwitch
@@ -37,12 +39,24 @@ CLICKS = 10_000
 DECIDED = ID.replace("-1", "-2")
 
 
+class Silenced:
+    """What would be kept quiet."""
+
+    def __init__(self) -> None:
+        self.kept: list[Silence] = []
+
+    async def add_silence(self, silence: Silence) -> Silence:
+        self.kept.append(silence)
+        return silence
+
+
 class World:
     """A door before a real approval stage with two plans: one waits for people, one was decided."""
 
     def __init__(self, rig: Rig, stage: Any, double: SlackDouble, http: httpx.AsyncClient, plan: Plan, old: Plan):
         self.rig, self.stage, self.double, self.http, self.plan, self.old = rig, stage, double, http, plan, old
         self.random = random.Random(6)
+        self.silenced = Silenced()
         self.replayed: tuple[bytes, dict[str, str]] = (b"", {})
 
     def value(self, **changes: str) -> str:
@@ -82,6 +96,7 @@ async def world() -> AsyncIterator[World]:
         running(double) as url,
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sentinel") as http,
     ):
+        made = World(rig, stage, double, http, plan, old)
         app.router.routes += slack_routes(
             verify=check,
             decisions=stage,
@@ -92,13 +107,13 @@ async def world() -> AsyncIterator[World]:
                 approval=stage,
                 correlation=Corrections(rig.journal, lambda: topology_of({}), rig.clock),
                 incidents=rig.journal,
-                silenced=rig.journal,
+                silenced=made.silenced,
             ),
             clock=rig.clock,
             client=web_client(TOKEN, f"{url}/api/"),
             team_id="T0ACME",
         )
-        yield World(rig, stage, double, http, plan, old)
+        yield made
 
 
 def forged(at: World) -> tuple[bytes, dict[str, str]]:
@@ -167,6 +182,41 @@ def without_our_key(at: World) -> tuple[bytes, dict[str, str]]:
     return body, at.signed(body)
 
 
+def of_an_incident(at: World) -> tuple[bytes, dict[str, str]]:
+    """Signed with Slack's stolen secret: a button about the true incident pressed, or its form sent filled in, without
+    Sentinel's own key, or with what protects another button."""
+    pick = at.random
+    action = pick.choice([slack_card.ACKNOWLEDGE, slack_card.UNLIKE, slack_card.SILENCE])
+    audience, mac = pick.choice(
+        [
+            (CARD, ""),
+            (CARD, "0" * 64),
+            (CARD, value_mac(b"guess", ID, "", CARD)),
+            (CARD, value_mac(KEY, DECIDED, "", CARD)),
+            (CARD, value_mac(KEY, ID, "", modal_for("U0ANN"))),
+            (CARD, value_mac(KEY, at.plan.plan_id, at.plan.digest, CARD)),
+            (modal_for("U0ANN"), value_mac(KEY, ID, "", CARD)),
+            (modal_for("U0BOB"), value_mac(KEY, ID, "", modal_for("U0BOB"))),
+        ]
+    )
+    if audience == CARD and pick.random() < 0.5:
+        body = at.body(msgspec.json.encode({"incident": ID, "mac": mac}).decode(), action_id=action)
+        return body, at.signed(body)
+    return filled(at, action, About(incident=ID, mac=mac, audience=audience, channel="C0MEMORY", ts="1.000000"))
+
+
+def filled(at: World, action: str, about: About) -> tuple[bytes, dict[str, str]]:
+    """Ann's form about an incident, filled in and signed by Slack."""
+    select = {"type": "static_select", "action_id": "choice", "options": [{"value": each} for each in ("30", "last")]}
+    reason = {"type": "plain_text_input", "action_id": "reason"}
+    blocks = [{"type": "input", "block_id": f"b{n}", "element": each} for n, each in enumerate((select, reason))]
+    view = {"type": "modal", "callback_id": action, "private_metadata": metadata_of(about), "blocks": blocks}
+    given = {"choice": at.random.choice(["30", "last"]) if action != slack_card.SILENCE else "30", "reason": "so"}
+    ann = at.double.workspace.users["U0ANN"]
+    body = form_body(submission(Modal(id="V1", user="U0ANN", view=view), ann, given))
+    return body, at.signed(body)
+
+
 def wrong_user(at: World) -> tuple[bytes, dict[str, str]]:
     """Guests, bots, strangers and people of nowhere."""
     body = at.random.choice(
@@ -206,6 +256,7 @@ KINDS: dict[Callable[[World], tuple[bytes, dict[str, str]]], int] = {
     replayed: 9,
     stale: 9,
     without_our_key: 9,
+    of_an_incident: 9,
     wrong_user: 4,
     elsewhere: 4,
 }
@@ -239,6 +290,11 @@ async def test_ten_thousand_clicks_that_must_not_count(caplog: pytest.LogCapture
                     statuses[kind.__name__][answer.status_code] += 1
             await asyncio.sleep(1.0)  # what was acknowledged is settled after its answer
         after = {each: at.rig.store.read(each) for each in at.rig.store.incident_ids()}
+        assert at.silenced.kept == []
+        ours = About(incident=ID, mac=value_mac(KEY, ID, "", CARD), channel="C0MEMORY", ts="1.000000")
+        body, headers = filled(at, slack_card.SILENCE, ours)
+        assert (await at.http.post("/slack/events", content=body, headers=headers)).status_code == 200
+        await eventually(lambda: bool(at.silenced.kept), turns=2000)  # so this form would have counted
     assert sum(sum(counts.values()) for counts in statuses.values()) == CLICKS
     assert {status for counts in statuses.values() for status in counts} <= {200, 400, 401}, statuses
     for kind in ("forged", "expired"):

@@ -51,6 +51,16 @@ def read(tmp_path: Any) -> Any:
     return written
 
 
+def test_admins_are_people_in_slack_and_no_part_of_what_a_plan_is_shown_under(read: Any) -> None:
+    with_admins = read(
+        WHOLE.replace("  requester_may", '  admins: ["slack:T0ACME/U0ANN", group:S0LEADS]\n  requester_may', 1)
+    )
+    assert with_admins.approval.admins == ("slack:T0ACME/U0ANN", "group:S0LEADS")
+    assert with_admins.approval.policy.version == read(WHOLE).approval.policy.version
+    with pytest.raises(Invalid, match=r"approval\.admins.*scope admin of a key decides"):
+        read("approval: {admins: [api:deploy]}")
+
+
 def test_a_whole_policy_is_read(read: Any) -> None:
     policy = read(WHOLE).approval.policy
     assert policy.default == Demand(

@@ -20,6 +20,7 @@ from sentinel.remediation.approval_policy import (
     Rule,
     Terms,
     may_approve,
+    may_resume,
     may_stop,
     risk_of,
     terms_of,
@@ -169,6 +170,15 @@ def test_who_may_approve_some_plan_may_stop_everything() -> None:
     assert may_stop(BOB, guarded, {"S0SRE": frozenset()}).endswith("may approve no plan")
     assert may_stop(BOB, guarded, {"S0SRE": frozenset({BOB.id})}) == ""
     assert may_stop(BOB, ApprovalPolicy(), {}) == ""
+
+
+def test_only_who_is_named_an_admin_may_resume() -> None:
+    admins = frozenset({ANN.id, "group:S0LEADS"})
+    assert may_resume(ANN, admins, {}) == ""
+    assert "S0LEADS could not be read" in may_resume(BOB, admins, {})
+    assert may_resume(BOB, admins, {"S0LEADS": frozenset()}).endswith("is not in approval.admins")
+    assert may_resume(BOB, admins, {"S0LEADS": frozenset({BOB.id})}) == ""
+    assert may_resume(ANN, frozenset(), {"S0LEADS": frozenset({ANN.id})}) != "", "nobody unless named"
 
 
 def test_in_a_freeze_nothing_is_approved_and_everything_may_be_rejected() -> None:
