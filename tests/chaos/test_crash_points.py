@@ -91,7 +91,7 @@ def undo_meets(error: SentinelError) -> Callable[[Rig], None]:
 
 def lost_and_recorded(rig: Rig) -> None:
     rig.cloud.fail(OutcomeUnknown("no answer"), at="after_effect")
-    rig.cloud.trail_lag_ms = 300_000
+    rig.cloud.trail_lag_ms = 35_000
 
 
 def meddled(rig: Rig) -> None:
