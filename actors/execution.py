@@ -30,7 +30,8 @@ class ExecutionActor:
     The journal's sequence is the fence: whoever lost a plan to another process can record nothing more, and so starts
     nothing more. It does not take the plan back: of two processes that live, the later one has it. `prove` says why
     the record of a plan does not prove its approval. `takeover_s` is how long after a take-over a call of the
-    predecessor may still be on its way. What is done with a step is told in `actors.step_work`.
+    predecessor may still be on its way, `trail_within_s` how long the cloud's own record of calls is asked for one
+    whose outcome nothing else tells. What is done with a step is told in `actors.step_work`.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ExecutionActor:
         start_within_ms: int,
         poll_s: float,
         takeover_s: float,
+        trail_within_s: float,
     ) -> None:
         self._journal = journal
         self._detectors = detectors
@@ -58,6 +60,7 @@ class ExecutionActor:
             owner=owner,
             poll_s=poll_s,
             takeover_s=takeover_s,
+            trail_within_s=trail_within_s,
         )
         self._clock = clock
         self._owner = owner

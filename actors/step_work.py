@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from actors.api import Journal
+from actors.settling import Settling, window
 from actors.steps import Ending, Outcome, StepRunner, shown
 from sentinel import ids
 from sentinel.clock import Clock
@@ -55,6 +56,7 @@ class StepWork:
         owner: str,
         poll_s: float,
         takeover_s: float,
+        trail_within_s: float,
     ) -> None:
         self._journal = journal
         self._runner = runner
@@ -64,6 +66,7 @@ class StepWork:
         self._owner = owner
         self._poll_s = poll_s
         self._takeover_s = takeover_s
+        self._settling = Settling(runner, clock, trail_within_s)
         self._taken_at: dict[PlanId, float] = {}
         self._sent_at: dict[StepKey, float] = {}
 
@@ -111,7 +114,6 @@ class StepWork:
         """The step was started and has no outcome: look at the resource, then decide."""
         step, plan_id = record.plan.steps[index], record.plan.plan_id
         previous = record.steps[index].previous or {}
-        action = action_named(step.action)
         call = self._call(record, index, step, previous)
         if self._may_be_under_way(call):
             await self._clock.sleep(self._poll_s)
@@ -122,14 +124,22 @@ class StepWork:
             outcome = Outcome(ending=Ending.UNKNOWN, detail=f"{step.action} may or may not have been done: {error}")
             await self._record(incident.id, plan_id, index, outcome)
             return
-        now = seen.values
-        settled = action.settle(step, previous, now)
+        now, made = seen.values, window(record.steps[index], self._takeover_s)
+        reading = await self._settling.found(step, call.key, previous, now, made)
         giving_up = record.state is PlanState.ROLLING_BACK
+        if reading.settled is None and not giving_up:
+            log.info("outcome unknown, waiting", plan_id=plan_id, step=index, reason=reading.reason)
+            await self._clock.sleep(self._poll_s)
+            return
+        settled, why = reading.settled or Settled.UNKNOWN, f"; {reading.reason}" if reading.reason else ""
         if settled is Settled.UNKNOWN:
-            detail = f"{step.action} may or may not have been done, and must not be sent twice; now {shown(now)}"
+            detail = f"{step.action} may or may not have been done, and must not be sent twice{why}; now {shown(now)}"
             outcome = Outcome(ending=Ending.UNKNOWN, detail=detail)
         elif settled is Settled.DONE:
-            outcome = await self._runner.await_effect(step, previous, "found done")
+            outcome = await self._runner.await_effect(step, previous, f"found done{why}")
+        elif settled is Settled.NEVER_DONE:
+            never = f"{step.action} was never done, and is not sent again without a new approval"
+            outcome = Outcome(ending=Ending.FAILED, detail=f"{never}{why}; now {shown(now)}")
         elif giving_up or (
             refused := self._prove(record)
             or refusal_now(step, now, self._limits, seen.tags)
@@ -193,7 +203,8 @@ class StepWork:
         except (Forbidden, Invalid, Unavailable) as error:
             outcome = Outcome(ending=Ending.FAILED, detail=f"its undoing may not have been done: {error}")
         else:
-            settled = action_named(inverse.action).settle(inverse, before, seen.values)
+            made = window(record.steps[index], self._takeover_s)
+            settled = action_named(inverse.action).settle(inverse, before, seen.values, made)
             detail = f"its undoing may not have been done; now {shown(seen.values)}"
             if settled is Settled.DONE:
                 outcome = await self._runner.await_effect(inverse, before, "found undone")

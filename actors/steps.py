@@ -9,8 +9,10 @@ from sentinel.clock import Clock
 from sentinel.errors import Forbidden, Invalid, OutcomeUnknown, Unavailable
 from sentinel.ids import StepKey
 from sentinel.incidents.nouns import Step
-from sentinel.ports import Cloud, Observed
-from sentinel.remediation.actions import Values, action_named
+from sentinel.ports import Cloud
+from sentinel.remediation.action import Observed
+from sentinel.remediation.actions import Values, Window, action_named
+from sentinel.remediation.trail import Trail
 
 SELF_FENCE_S = 30.0
 
@@ -70,6 +72,13 @@ class StepRunner:
         said = await asyncio.to_thread(self._cloud.rehearse, step)
         crash_points.reached("after rehearse")
         return said
+
+    async def trail(self, step: Step, key: StepKey, made: Window) -> Trail:
+        """What the cloud's own record of calls holds of this step's."""
+        crash_points.reached("before trail")
+        found = await asyncio.to_thread(self._cloud.trail, step, key, made)
+        crash_points.reached("after trail")
+        return found
 
     async def send(self, step: Step, key: StepKey, previous: Values, intent_at: float) -> Outcome:
         """Make the call, once, and wait for its effect.

@@ -52,6 +52,7 @@ def execution_actor(
         start_within_ms=round(settings.approval.start_within_s * 1000),
         poll_s=executor.poll_s,
         takeover_s=SELF_FENCE_S + longest_call_s(executor.request_timeout_s) + _SKEW_S,
+        trail_within_s=executor.cloudtrail_within_s,
     )
 
 

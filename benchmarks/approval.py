@@ -34,7 +34,7 @@ from actors.proposing import Proposing
 from actors.steps import StepRunner
 from benchmarks.report import machine, table, write
 from sentinel import logs
-from sentinel.adapters.in_memory import InMemoryCloud
+from sentinel.adapters.in_memory_cloud import InMemoryCloud
 from sentinel.adapters.preflight import CloudPreflight
 from sentinel.adapters.slack_card import APPROVE, card
 from sentinel.adapters.slack_signature import verify

@@ -5,7 +5,7 @@ A no-op in production. A test gives a hook that ends the process, or what stands
 
 from collections.abc import Callable
 
-OUTSIDE = ("observe", "send", "rehearse", "health")
+OUTSIDE = ("observe", "send", "rehearse", "trail", "health")
 
 _hook: Callable[[str], None] | None = None
 

@@ -1,7 +1,7 @@
 """What the shell needs from the world, as Protocols. adapters/ keeps them, in_memory.py among others."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from sentinel.correlation.scope import ANYWHERE, Scope
@@ -9,8 +9,10 @@ from sentinel.correlation.signature import Vectors
 from sentinel.correlation.silences import Silence
 from sentinel.ids import IncidentId, StepKey
 from sentinel.incidents.audit import Record
-from sentinel.incidents.nouns import Card, Scalar, Seen, Step
+from sentinel.incidents.nouns import Card, Seen, Step
+from sentinel.remediation.action import Observed, Window
 from sentinel.remediation.budget import Guard
+from sentinel.remediation.trail import Trail
 from sentinel.telemetry.events import Event
 from sentinel.telemetry.sns import Envelope
 
@@ -264,14 +266,6 @@ class IncidentMemory(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
-    """A resource as it is: a few comparable values, such as `desired` and `running`, and the tags it carries."""
-
-    values: Mapping[str, Scalar]
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
 class Cloud(Protocol):
     """AWS. One attempt a call; each failure is classified once, here.
 
@@ -290,6 +284,10 @@ class Cloud(Protocol):
 
     def rehearse(self, step: Step) -> str:
         """What `send` would send, in a line, having asked AWS whether it may where AWS can be asked. No effect."""
+        ...
+
+    def trail(self, step: Step, key: StepKey, made: Window) -> Trail:
+        """What the cloud's own record of calls holds of this step's. Changes nothing; Forbidden if none is kept."""
         ...
 
 

@@ -178,6 +178,7 @@ class Executor(Section):
     call_timeout_s: Annotated[float, Field(gt=0, le=300)] = 300
     request_timeout_s: Annotated[float, Field(gt=0, le=60)] = 20
     poll_s: Positive = 2.0
+    cloudtrail_within_s: Annotated[float, Field(ge=0, le=7200)] = 900
     max_scale_step: Annotated[int, Field(ge=1)] = 5
     min_desired_count: Annotated[int, Field(ge=1)] = 1
     max_desired_count: Annotated[int, Field(ge=1)] = 50

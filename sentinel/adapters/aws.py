@@ -16,15 +16,16 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from sentinel.adapters import aws_ec2, aws_ecs, aws_others
 from sentinel.adapters.aws_calls import AwsCall, shown
 from sentinel.adapters.aws_errors import classified, classify, usable_endpoint
-from sentinel.adapters.in_memory import refuse_unless_callable
+from sentinel.adapters.aws_trail import bearing, marked, trail_of
+from sentinel.adapters.in_memory_cloud import refuse_unless_callable
 from sentinel.clock import Clock, SystemClock
 from sentinel.errors import Forbidden, Invalid, OutcomeUnknown
 from sentinel.ids import StepKey
 from sentinel.incidents.nouns import Step
-from sentinel.ports import Observed
-from sentinel.remediation.action import Place
+from sentinel.remediation.action import Observed, Place, Window
 from sentinel.remediation.actions import action_named
 from sentinel.remediation.iam import Policy, look_policy, session_policy
+from sentinel.remediation.trail import Trail
 
 __all__ = ["AwsCloud", "Role", "StaticCredentials", "classify"]
 
@@ -109,7 +110,7 @@ class AwsCloud:
         call, place = self._asked(step)
         doing = f"look at {step.target}"
         with classified(doing, effect=False):
-            return call.look(self._look_client(call, place, doing), step)
+            return call.look(self._look_client(call.service, place, doing), step)
 
     def send(self, step: Step, key: StepKey) -> str:
         """Make the one effectful call of `step`'s action, and answer what AWS said, in a line."""
@@ -118,7 +119,7 @@ class AwsCloud:
         # Two phases, so that a failure to build a client or to get credentials is never taken for a sent call.
         with classified(doing, effect=False):
             client = self._effect_client(call, step, key, place, doing)
-        with classified(doing, effect=True):
+        with classified(doing, effect=True), bearing(key):
             answer = call.answer(getattr(client, call.method)(**call.request(step, key)))
         if not answer:
             raise OutcomeUnknown(f"{doing}: sent, but the answer is incomplete")
@@ -131,7 +132,7 @@ class AwsCloud:
         doing = f"rehearse {step.action} on {step.target}"
         text = shown(call, step, StepKey("rehearsal"))
         with classified(doing, effect=False):
-            client = self._look_client(call, place, doing)
+            client = self._look_client(call.service, place, doing)
             if not call.can_rehearse:
                 return text
             try:
@@ -140,6 +141,14 @@ class AwsCloud:
                 if error.response.get("Error", {}).get("Code") != "DryRunOperation":
                     raise
         return f"{text}; AWS says that it would"
+
+    def trail(self, step: Step, key: StepKey, made: Window) -> Trail:
+        """What CloudTrail has of this step's calls."""
+        call, place = self._asked(step)
+        doing = f"ask CloudTrail for {step.action} on {step.target}"
+        with classified(doing, effect=False):
+            operation = self._look_client(call.service, place, doing).meta.method_to_api_mapping[call.method]
+            return trail_of(self._look_client("cloudtrail", place, doing), operation, key, made)
 
     def whoami(self) -> str:
         """The account these credentials belong to. Raises as `observe` does."""
@@ -177,26 +186,28 @@ class AwsCloud:
             aws_session_token=pair.session_token if pair else None,
         )
 
-    def _look_client(self, call: AwsCall, place: Place, doing: str) -> Any:
+    def _look_client(self, service: str, place: Place, doing: str) -> Any:
         if place.account not in self._roles:
             self._require_own(place, doing)
-            return self._client(self._session(), "look", call.service, place.region, doing)
+            return self._client(self._session(), "look", service, place.region, doing)
         session, ends_at = self._looking.get(place.account, (None, 0.0))
         if session is None or self._clock.monotonic() >= ends_at:
             session = self._assumed(place.account, "sentinel-look", look_policy(), doing)
             self._looking[place.account] = (session, self._clock.monotonic() + _SESSION_S / 2)
-        return self._client(session, "look", call.service, place.region, doing)
+        return self._client(session, "look", service, place.region, doing)
 
     def _effect_client(self, call: AwsCall, step: Step, key: StepKey, place: Place, doing: str) -> Any:
         if place.account in self._roles:
             policy = session_policy(step, self._home, self._clock.now_ms() + self._good_for_ms)
             maker: Any = self._assumed(place.account, key, policy, doing).client
             with usable_endpoint(doing):
-                return maker(
-                    call.service,
-                    region_name=place.region,
-                    endpoint_url=self._endpoint_url,
-                    config=self._effect_config,
+                return marked(
+                    maker(
+                        call.service,
+                        region_name=place.region,
+                        endpoint_url=self._endpoint_url,
+                        config=self._effect_config,
+                    )
                 )
         self._require_own(place, doing)
         client = self._client(self._session(), "effect", call.service, place.region, doing)
@@ -213,8 +224,8 @@ class AwsCloud:
             if kept not in self._clients:
                 with usable_endpoint(doing):
                     maker: Any = session.client
-                    self._clients[kept] = maker(
-                        service, region_name=region, endpoint_url=self._endpoint_url, config=config
+                    self._clients[kept] = marked(
+                        maker(service, region_name=region, endpoint_url=self._endpoint_url, config=config)
                     )
             return self._clients[kept]
 

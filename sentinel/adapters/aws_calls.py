@@ -9,7 +9,7 @@ from typing import Any
 
 from sentinel.ids import StepKey
 from sentinel.incidents.nouns import Step
-from sentinel.ports import Observed
+from sentinel.remediation.action import Observed
 
 Request = Mapping[str, Any]
 Reply = Mapping[str, Any]

@@ -7,7 +7,7 @@ from sentinel.adapters.aws_calls import AwsCall, Reply, Request, tags_of
 from sentinel.errors import Forbidden
 from sentinel.ids import StepKey
 from sentinel.incidents.nouns import Step
-from sentinel.ports import Observed
+from sentinel.remediation.action import Observed
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client

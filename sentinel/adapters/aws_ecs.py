@@ -7,10 +7,11 @@ from sentinel.adapters.aws_calls import AwsCall, Reply, Request, tags_of
 from sentinel.errors import Forbidden, Unavailable
 from sentinel.ids import StepKey
 from sentinel.incidents.nouns import Step
-from sentinel.ports import Observed
+from sentinel.remediation.action import Observed
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs.client import ECSClient
+    from mypy_boto3_ecs.type_defs import DeploymentTypeDef
 
 
 def _service(ecs: "ECSClient", step: Step) -> Observed:
@@ -23,14 +24,18 @@ def _service(ecs: "ECSClient", step: Step) -> Observed:
         if not why:  # a JSON reply that was cut short reads as one without members: it says nothing of the service
             raise Unavailable(f"look at {step.target}: the answer is incomplete")
         raise Forbidden(f"no such ECS service: {step.target} ({why})")
-    primary = (each["id"] for each in service.get("deployments", []) if each.get("status") == "PRIMARY")
+    primary: DeploymentTypeDef | None = next(
+        (each for each in service.get("deployments", []) if each.get("status") == "PRIMARY"), None
+    )
+    made_at = primary.get("createdAt") if primary else None
     return Observed(
         values={
             "status": service["status"],
             "desired": service["desiredCount"],
             "running": service["runningCount"],
             "pending": service["pendingCount"],
-            "deployment_id": next(primary, ""),
+            "deployment_id": primary.get("id", "") if primary else "",
+            "deployment_at_ms": round(made_at.timestamp() * 1000) if made_at else 0,
             "task_definition": service.get("taskDefinition", "").rpartition("/")[2],
         },
         tags=tags_of(service.get("tags"), "key", "value"),

@@ -7,7 +7,7 @@ from sentinel.adapters.aws_calls import AwsCall, Reply, Request, tags_of
 from sentinel.errors import Forbidden
 from sentinel.ids import StepKey, client_token
 from sentinel.incidents.nouns import Scalar, Step
-from sentinel.ports import Observed
+from sentinel.remediation.action import Observed
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling.client import AutoScalingClient
@@ -40,9 +40,14 @@ def _refreshed_group(autoscaling: "AutoScalingClient", step: Step) -> Observed:
     group = _group(autoscaling, step)
     reply = autoscaling.describe_instance_refreshes(AutoScalingGroupName=str(step.params["group"]), MaxRecords=1)
     newest = next(iter(reply.get("InstanceRefreshes", [])), None)
-    refresh: dict[str, Scalar] = {"refresh_id": "", "refresh_status": ""}
+    refresh: dict[str, Scalar] = {"refresh_id": "", "refresh_status": "", "refresh_at_ms": 0}
     if newest:
-        refresh = {"refresh_id": newest["InstanceRefreshId"], "refresh_status": newest.get("Status", "")}
+        refresh = {
+            "refresh_id": newest["InstanceRefreshId"],
+            "refresh_status": newest.get("Status", ""),
+            # A refresh that is still pending has no start.
+            "refresh_at_ms": round(newest["StartTime"].timestamp() * 1000) if "StartTime" in newest else 0,
+        }
     return Observed(values={**group.values, **refresh}, tags=group.tags)
 
 

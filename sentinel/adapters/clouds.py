@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 from sentinel.ids import StepKey
 from sentinel.incidents.nouns import Step
-from sentinel.ports import Cloud, Observed
+from sentinel.ports import Cloud
+from sentinel.remediation.action import Observed, Window
+from sentinel.remediation.trail import Trail
 
 
 class Clouds:
@@ -26,6 +28,9 @@ class Clouds:
 
     def rehearse(self, step: Step) -> str:
         return self._of(step).rehearse(step)
+
+    def trail(self, step: Step, key: StepKey, made: Window) -> Trail:
+        return self._of(step).trail(step, key, made)
 
     def _of(self, step: Step) -> Cloud:
         return self._by_prefix.get(step.action.partition(".")[0], self.aws)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sentinel.adapters.in_memory import refuse_unless_callable
+from sentinel.adapters.in_memory_cloud import refuse_unless_callable
 from sentinel.errors import Forbidden, Invalid, OutcomeUnknown, SentinelError, Unavailable
 from sentinel.ids import StepKey
 from sentinel.incidents.nouns import Scalar, Step
-from sentinel.ports import Observed
+from sentinel.remediation.action import Observed, Window
+from sentinel.remediation.trail import Trail
 
 # `kubectl rollout restart` sets an annotation too; ours holds the step's key: a second patch changes nothing.
 RESTARTED_BY = "sentinel/restarted-by"
@@ -38,7 +39,11 @@ class KubernetesCloud:
         self._made: dict[str, Any] = {}
 
     def observe(self, step: Step) -> Observed:
-        """Of a deployment: desired, running (available), updated, restarted_by; of a pod: its phase and uid."""
+        """The values of a deployment or a pod.
+
+        Of a deployment: desired, running (available), updated, restarted_by; of a pod: its uid, and its phase or
+        Terminating.
+        """
         refuse_unless_callable(step)
         doing = f"look at {step.target}"
         namespace, apps, core = self._apis(step, doing)
@@ -47,9 +52,8 @@ class KubernetesCloud:
                 pod = self._ask(doing, False, core.read_namespaced_pod, str(step.params["pod"]), namespace)
             except _Missing:
                 return Observed(values={"status": "gone", "uid": ""})
-            return Observed(
-                values={"status": pod.status.phase or "Unknown", "uid": pod.metadata.uid}, tags=_labels(pod)
-            )
+            phase = "Terminating" if pod.metadata.deletion_timestamp else pod.status.phase or "Unknown"
+            return Observed(values={"status": phase, "uid": pod.metadata.uid}, tags=_labels(pod))
         found = self._ask(doing, False, apps.read_namespaced_deployment, str(step.params["deployment"]), namespace)
         status, annotations = found.status, found.spec.template.metadata.annotations or {}
         fresh = (status.observed_generation or 0) >= (found.metadata.generation or 0)
@@ -84,6 +88,10 @@ class KubernetesCloud:
         arguments = (name, namespace) if body is None else (name, namespace, body)
         self._ask(doing, False, call, *arguments, dry_run="All")
         return f"{shown}; the API server says that it would"
+
+    def trail(self, step: Step, key: StepKey, made: Window) -> Trail:
+        """Raises Forbidden: the audit log of a cluster, where it is kept at all, is not to be had by its API."""
+        raise Forbidden(f"{step.action} on {step.target}: Kubernetes keeps no record of calls that could be asked")
 
     def _ask(self, doing: str, effect: bool, call: Callable[..., Any], *arguments: object, **more: object) -> Any:
         """One attempt. Raises what the port says."""

@@ -3,7 +3,8 @@
 from sentinel.errors import Forbidden
 from sentinel.ids import StepKey
 from sentinel.incidents.nouns import Step
-from sentinel.ports import Observed
+from sentinel.remediation.action import Observed, Window
+from sentinel.remediation.trail import Trail
 
 _WHY = (
     "no AWS is connected: set SENTINEL_EXECUTOR_BACKEND=aws, or SENTINEL_EXECUTOR_AWS_ENDPOINT_URL to a local sandbox"
@@ -22,5 +23,9 @@ class UnconnectedCloud:
         raise Forbidden(_WHY)
 
     def rehearse(self, step: Step) -> str:
+        """Raises Forbidden."""
+        raise Forbidden(_WHY)
+
+    def trail(self, step: Step, key: StepKey, made: Window) -> Trail:
         """Raises Forbidden."""
         raise Forbidden(_WHY)

@@ -218,4 +218,6 @@ def _step_changed(record: PlanRecord, entry: f.Entry, fact: f.StepFact) -> PlanR
         step = replace(step, undo_previous=fact.previous)
     elif after not in (StepState.STARTED, StepState.UNDO_STARTED):
         step = replace(step, ended_at_ms=entry.at_ms)
+    if after in (StepState.STARTED, StepState.UNDO_STARTED):
+        step = replace(step, intent_at_ms=entry.at_ms)
     return replace(record, steps=(*record.steps[: fact.index], step, *record.steps[fact.index + 1 :]))

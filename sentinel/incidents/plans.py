@@ -135,7 +135,7 @@ class Verdict:
 class StepRecord:
     """What is known of one step. `previous` is the resource before it; `sent` marks a failure whose call was taken.
 
-    `undo_previous` is the resource before the undo.
+    `undo_previous` is the resource before the undo. `intent_at_ms`: when the newest intent to send was recorded.
     """
 
     state: StepState = StepState.PENDING
@@ -144,6 +144,7 @@ class StepRecord:
     sent: bool = False
     detail: str = ""
     started_at_ms: int | None = None
+    intent_at_ms: int | None = None
     ended_at_ms: int | None = None
 
 

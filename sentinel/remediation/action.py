@@ -6,7 +6,7 @@ sent again, at-most-once actions never.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from string import Formatter
 
@@ -14,6 +14,14 @@ from sentinel.errors import Invalid
 from sentinel.incidents.nouns import Scalar, Step
 
 Values = Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """A resource as it is: a few comparable values, such as `desired` and `running`, and the tags it carries."""
+
+    values: Values
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Idempotency(StrEnum):
@@ -26,11 +34,24 @@ class Idempotency(StrEnum):
 
 
 class Settled(StrEnum):
-    """What an observation says of a step that was started and has no recorded outcome."""
+    """What is found of a step that was started and has no recorded outcome."""
 
     DONE = "done"
-    NOT_DONE = "not_done"
+    NOT_DONE = "not_done"  # and may be sent again
+    NEVER_DONE = "never_done"  # and is not sent again by software, since its action is at most once
     UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The time in which a step's call may have been made, with the skew of clocks allowed for."""
+
+    from_ms: int
+    until_ms: int
+
+    def holds(self, at_ms: Scalar | None) -> bool:
+        """Whether that moment is in it; what is no moment is not."""
+        return isinstance(at_ms, int | float) and self.from_ms <= at_ms <= self.until_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +160,8 @@ class Action:
         """Whether the effect of the call has come about in full."""
         return self.holds(step, now)
 
-    def settle(self, step: Step, previous: Values, now: Values) -> Settled:
-        """What `now` says of a call of which nobody knows whether it was made."""
+    def settle(self, step: Step, previous: Values, now: Values, made: Window) -> Settled:
+        """What `now`, seen after `made`, says of a call of which nobody knows whether it was made."""
         return Settled.UNKNOWN
 
     def may_start(self, now: Values) -> str:
@@ -180,7 +201,7 @@ class Sets(Action):
     def effect_seen(self, step: Step, previous: Values, now: Values) -> bool:
         return self.holds(step, now) and (not self.follows or now.get(self.follows) == now.get(self.value))
 
-    def settle(self, step: Step, previous: Values, now: Values) -> Settled:
+    def settle(self, step: Step, previous: Values, now: Values, made: Window) -> Settled:
         if self.holds(step, now):
             return Settled.DONE
         before = previous.get(self.value)
@@ -212,7 +233,7 @@ class Moves(Action):
     def holds(self, step: Step, now: Values) -> bool:
         return now.get(self.status) == self.to
 
-    def settle(self, step: Step, previous: Values, now: Values) -> Settled:
+    def settle(self, step: Step, previous: Values, now: Values, made: Window) -> Settled:
         return Settled.DONE if now.get(self.status) in (*self.through, self.to) else Settled.NOT_DONE
 
     def inverse(self, step: Step, previous: Values) -> Step | None:
@@ -226,10 +247,14 @@ class Replaces(Action):
     """Puts something new in place, told by the observed `mark`; complete when each value of `complete` is reached.
 
     `complete` maps an observed value to the name of another that it must equal, or to texts of which it must be one.
+    The call itself changes the mark, or leads to a status of `proof` until it does. `mark_at` is the observed time in
+    ms at which what the mark names was made: somebody else may have put something new in place as well.
     """
 
     mark: str
     complete: Mapping[str, str | tuple[str, ...]]
+    mark_at: str = ""
+    proof: tuple[str, ...] = ()
 
     def effect_seen(self, step: Step, previous: Values, now: Values) -> bool:
         return self._new(previous, now) and all(
@@ -237,11 +262,16 @@ class Replaces(Action):
             for name, wanted in self.complete.items()
         )
 
-    def settle(self, step: Step, previous: Values, now: Values) -> Settled:
-        if self._new(previous, now):
+    def settle(self, step: Step, previous: Values, now: Values, made: Window) -> Settled:
+        if now.get(self.status) in self.proof:
             return Settled.DONE
+        if self._new(previous, now):
+            ours = not self.mark_at or made.holds(now.get(self.mark_at))
+            return Settled.DONE if ours else Settled.UNKNOWN
+        if self.mark not in now:
+            return Settled.UNKNOWN
         # With a token, the API knows the second call for the first.
-        return Settled.NOT_DONE if self.idempotency is Idempotency.TOKEN and now else Settled.UNKNOWN
+        return Settled.NOT_DONE if self.idempotency is Idempotency.TOKEN else Settled.NEVER_DONE
 
     def _new(self, previous: Values, now: Values) -> bool:
         return self.mark in now and now[self.mark] != previous.get(self.mark)
@@ -257,7 +287,7 @@ class Shakes(Action):
     def effect_seen(self, step: Step, previous: Values, now: Values) -> bool:
         return now.get(self.status) == self.rests_at
 
-    def settle(self, step: Step, previous: Values, now: Values) -> Settled:
+    def settle(self, step: Step, previous: Values, now: Values, made: Window) -> Settled:
         return Settled.DONE if now.get(self.status) in self.proof else Settled.UNKNOWN
 
 

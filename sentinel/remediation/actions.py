@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from sentinel.errors import Invalid
 from sentinel.incidents.nouns import Step
-from sentinel.remediation.action import Action, Idempotency, Param, Place, Settled, Values
+from sentinel.remediation.action import Action, Idempotency, Param, Place, Settled, Values, Window
 from sentinel.remediation.catalog import DECLARED
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Place",
     "Settled",
     "Values",
+    "Window",
     "action_named",
     "catalog_of",
     "steps_of",

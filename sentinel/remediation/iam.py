@@ -16,7 +16,7 @@ from sentinel.remediation.actions import CATALOG, action_named
 from sentinel.remediation.catalog import DECLARED
 
 TAG = "sentinel:allowed"
-_LOOK = re.compile(r":(Describe|Get|List)")
+_LOOK = re.compile(r":(Describe|Get|List|Lookup)")
 # What would let a role widen itself, or undo what a tag forbids.
 _NEVER = (
     "autoscaling:CreateOrUpdateTags",

@@ -1,6 +1,7 @@
 """AWS for the sandbox: moto as its own process, the truth before it as a proxy, and the shop's estate inside."""
 
 import json
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import httpx
 
 from sentinel.clock import Clock
 from sentinel.sandbox.absent import JSON, XML, Absent
+from sentinel.sandbox.cloudtrail import CloudTrail
 from sentinel.sandbox.estate import SERVICES
 from sentinel.sandbox.http_server import LoopbackServer, Reply, Request
 from sentinel.sandbox.moto_process import MotoProcess
@@ -57,6 +59,7 @@ class AwsDouble:
         self._http = httpx.Client(base_url=self._moto.url, timeout=60, trust_env=False)
         self._truth = Truth(self._delay_ms)
         self._absent = Absent(self._delay_ms)
+        self._cloudtrail = CloudTrail(self._delay_ms)
 
     @property
     def url(self) -> str:
@@ -86,6 +89,7 @@ class AwsDouble:
         with self._lock:
             self._truth = Truth(self._delay_ms)
             self._absent = Absent(self._delay_ms)
+            self._cloudtrail = CloudTrail(self._delay_ms)
             self._calls.clear()
         return self._build()
 
@@ -131,6 +135,17 @@ class AwsDouble:
     def _answer(self, request: Request) -> Reply:
         call = call_of(request.headers, request.body)
         with self._lock:
+            events = self._cloudtrail.answer(call, self._clock.now_ms())
+        if events is not None:
+            return Reply(status=200, content_type=JSON, body=events)
+        reply = self._answered(call, request)
+        with self._lock:
+            error = _error_code(reply.body) if reply.status >= 400 else ""
+            self._cloudtrail.note(call, request.headers.get("user-agent", ""), error, self._clock.now_ms())
+        return reply
+
+    def _answered(self, call: Call, request: Request) -> Reply:
+        with self._lock:
             refused = self._truth.refusal(call, self._clock.now_ms())
             if refused is not None:
                 kind = JSON if refused.startswith(b"{") else XML
@@ -163,3 +178,9 @@ class AwsDouble:
         if self.ledger is not None:  # before forwarding: what reached AWS must survive whatever dies next
             with self.ledger.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
+
+
+def _error_code(body: bytes) -> str:
+    """The code of AWS's error, in the JSON or the XML of its protocols."""
+    found = re.search(rb'"__type": ?"(?:[^"]*#)?(\w+)"|<Code>([^<]+)</Code>', body)
+    return next((each.decode() for each in found.groups() if each), "") if found else "Unknown"

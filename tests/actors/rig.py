@@ -12,11 +12,11 @@ from actors.journal import JournalActor
 from actors.proposing import Proposing
 from actors.steps import StepRunner
 from sentinel.adapters.in_memory import (
-    InMemoryCloud,
     InMemoryIncidentMemory,
     InMemoryJournalStore,
     InMemoryMessenger,
 )
+from sentinel.adapters.in_memory_cloud import InMemoryCloud
 from sentinel.adapters.preflight import CloudPreflight
 from sentinel.adapters.slack_card import card
 from sentinel.clock import ManualClock
@@ -142,10 +142,11 @@ class Rig:
         self.clock = ManualClock(T0)
         self.store = InMemoryJournalStore()
         self.journal = JournalActor(self.store)
-        self.cloud = InMemoryCloud()
+        self.cloud = InMemoryCloud(clock=self.clock)
         self.cloud.add_service(CLUSTER, "checkout", 2)
         self.cloud.add_instance(INSTANCE)
         self.book = Book()
+        self.trail_within_s = 900.0
         self.memory: Any = InMemoryIncidentMemory()
         self.messenger: Any = InMemoryMessenger()
 
@@ -172,6 +173,7 @@ class Rig:
             start_within_ms=600_000,
             poll_s=1,
             takeover_s=35,
+            trail_within_s=self.trail_within_s,
         )
 
     def approval(self, *, required: int = 1, journal: Any = None, cards: bool = True, **kwargs: Any) -> ApprovalActor:

@@ -52,6 +52,7 @@ from tests.unit.incidents.make import CLUSTER, alert, opened, plan, verdict
 
 KEY = b"the campaign's own key, no secret"
 FENCE_S, TAKEOVER_S = 1.0, 1.6
+TRAIL_WITHIN_S = 3.0
 LIVENESS_S = 300
 ROUND = 100  # kills; a longer history would take longer to replay than a life lasts
 PLANS_A_KILL = 1.5
@@ -161,6 +162,7 @@ def worker(url: str, cloud_path: str) -> None:
             start_within_ms=600_000,
             poll_s=0.05,
             takeover_s=TAKEOVER_S,
+            trail_within_s=TRAIL_WITHIN_S,
         )
         await asyncio.to_thread(alive.touch)
         await executor.run()

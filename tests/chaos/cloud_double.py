@@ -17,11 +17,12 @@ from typing import Any
 from sentinel.errors import Forbidden, Invalid, OutcomeUnknown, Unavailable
 from sentinel.ids import StepKey
 from sentinel.incidents.nouns import Scalar, Step
-from sentinel.ports import Observed
-from sentinel.remediation.action import Moves, Replaces, Sets
+from sentinel.remediation.action import Moves, Observed, Replaces, Sets, Window
 from sentinel.remediation.actions import action_named
+from sentinel.remediation.trail import Trail
 
 MOST_WAIT_S = 0.02
+TRAIL_LAG_S = 1.0
 
 
 def serve(path: str, ledger: str, seed: int) -> None:
@@ -51,6 +52,7 @@ class _World:
         self._lock = threading.Lock()
         self._resources: dict[str, dict[str, Scalar]] = {}
         self._tokens: set[str] = set()
+        self._trail: list[tuple[float, str, str]] = []  # when it can be read, the key, the error
 
     def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
         action, target, params = action_named(asked["action"]), asked["target"], asked["params"]
@@ -58,10 +60,17 @@ class _World:
             values = self._resources.setdefault(target, _first(asked["action"]))
             if asked["verb"] == "observe":
                 return {"values": values}
+            if asked["verb"] == "trail":
+                told = [(key, error) for at, key, error in self._trail if at <= time.time()]
+                calls = [error for key, error in told if key == asked["key"]]
+                return {"calls": calls, "reaches": time.time() - TRAIL_LAG_S}
             if self._random.random() < 0.02:
                 return {"unavailable": "throttled"}
+            late = time.time() + self._random.random() * TRAIL_LAG_S
             if refused := action.may_start(values):
+                self._trail.append((late, asked["key"], "IncorrectState"))
                 return {"invalid": refused}
+            self._trail.append((late, asked["key"], ""))
             fresh = asked["key"] not in self._tokens
             self._tokens.add(asked["key"])
             if isinstance(action, Sets):
@@ -72,6 +81,8 @@ class _World:
                 values[action.status] = action.to
             elif isinstance(action, Replaces) and (fresh or action.idempotency != "token"):
                 values[action.mark] = f"fresh-{self._random.random()}"
+                if action.mark_at:
+                    values[action.mark_at] = round(time.time() * 1000)
                 for name, wanted in action.complete.items():
                     values[name] = values[wanted] if isinstance(wanted, str) else wanted[-1]
             line = {"action": action.name, "target": target, "params": params, "key": asked["key"], "at": time.time()}
@@ -111,6 +122,10 @@ class SocketCloud:
 
     def rehearse(self, step: Step) -> str:
         raise Forbidden("nothing is rehearsed here")
+
+    def trail(self, step: Step, key: StepKey, made: Window) -> Trail:
+        told = self._ask("trail", step, key, effect=False)
+        return Trail(calls=tuple(told["calls"]), reaches_ms=round(told["reaches"] * 1000))
 
     def _ask(self, verb: str, step: Step, key: str, *, effect: bool) -> Any:
         asked = {"verb": verb, "action": step.action, "target": step.target, "params": dict(step.params), "key": key}

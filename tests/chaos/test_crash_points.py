@@ -89,6 +89,11 @@ def undo_meets(error: SentinelError) -> Callable[[Rig], None]:
     return arrange
 
 
+def lost_and_recorded(rig: Rig) -> None:
+    rig.cloud.fail(OutcomeUnknown("no answer"), at="after_effect")
+    rig.cloud.trail_lag_ms = 35_000
+
+
 def meddled(rig: Rig) -> None:
     rig.book.when_asked = lambda: rig.cloud.services[SERVICE].update(desired=9)
 
@@ -99,6 +104,7 @@ SCENARIOS: dict[str, Scenario] = {
     "at most once, reply lost": Scenario(
         made=A, arrange=lambda rig: rig.cloud.fail(OutcomeUnknown("no answer"), at="after_effect")
     ),
+    "at most once, reply lost and recorded": Scenario(made=A, arrange=lost_and_recorded),
     "at most once, refused": Scenario(
         made=A, arrange=lambda rig: rig.cloud.fail(Forbidden("AccessDenied"), at="before_effect")
     ),

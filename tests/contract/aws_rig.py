@@ -12,11 +12,12 @@ import boto3
 import pytest
 
 from sentinel.adapters.aws import AwsCloud, StaticCredentials
-from sentinel.adapters.in_memory import InMemoryCloud
+from sentinel.adapters.in_memory_cloud import InMemoryCloud
 from sentinel.clock import SystemClock
 from sentinel.ids import PlanId, step_key
 from sentinel.incidents.nouns import Scalar, Step
 from sentinel.ports import Cloud
+from sentinel.remediation.action import Window
 from sentinel.remediation.actions import target_of
 from sentinel.sandbox.moto_process import MotoProcess
 
@@ -24,6 +25,12 @@ REGION = "us-east-1"
 SECRET = "not-a-real-secret-key"
 PAIR = StaticCredentials(access_key_id="AKIAIOSFODNN7EXAMPLE", secret_access_key=SECRET)
 KEY = step_key(PlanId("inc-20260101-00000000-1.p1"), 0)
+
+
+def just_now() -> Window:
+    """When a call that was made a moment ago was made."""
+    now_ms = SystemClock().now_ms()
+    return Window(from_ms=now_ms - 60_000, until_ms=now_ms + 60_000)
 
 
 class FaultProxy:

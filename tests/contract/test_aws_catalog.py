@@ -14,6 +14,7 @@ from sentinel.ids import PlanId, step_key
 from sentinel.incidents.nouns import Step
 from sentinel.remediation.actions import CATALOG, Settled, steps_of
 from sentinel.sandbox.aws_double import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, AwsDouble, Estate
+from tests.contract.aws_rig import just_now
 
 PAIR = StaticCredentials(access_key_id=ACCESS_KEY_ID, secret_access_key=SECRET_ACCESS_KEY)
 KEY, OTHER = (step_key(PlanId(f"inc-20260101-00000000-1.p{n}"), 0) for n in (1, 2))
@@ -115,7 +116,7 @@ def test_it_is_looked_at_sent_and_seen(cloud: AwsCloud, case: str) -> None:
     now = cloud.observe(step).values
     assert {name: now.get(name) for name in after} == after
     assert action.effect_seen(step, seen.values, now)
-    assert action.settle(step, seen.values, now) is not Settled.NOT_DONE
+    assert action.settle(step, seen.values, now, just_now()) is not Settled.NOT_DONE
     inverse = action.inverse(step, seen.values)
     assert (inverse is not None) is action.reversible
     if inverse:

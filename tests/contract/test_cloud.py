@@ -2,11 +2,11 @@
 
 import pytest
 
-from sentinel.adapters.in_memory import InMemoryCloud
+from sentinel.adapters.in_memory_cloud import InMemoryCloud
 from sentinel.errors import Forbidden, Invalid, OutcomeUnknown, Unavailable
 from sentinel.incidents.nouns import Scalar
 from sentinel.remediation.actions import CATALOG, Settled
-from tests.contract.aws_rig import KEY, REGION, Rig, aws_cloud, estate, memory_rig, rig
+from tests.contract.aws_rig import KEY, REGION, Rig, aws_cloud, estate, just_now, memory_rig, rig
 
 __all__ = ["aws_cloud", "estate", "rig"]
 
@@ -14,12 +14,13 @@ __all__ = ["aws_cloud", "estate", "rig"]
 def test_a_service_is_observed(rig: Rig) -> None:
     values = rig.cloud.observe(rig.step("ecs.scale_service", desired_count=4)).values
     assert str(values["task_definition"]).startswith("payments:")
-    assert {**values, "deployment_id": "", "task_definition": ""} == {
+    assert {**values, "deployment_id": "", "deployment_at_ms": 0, "task_definition": ""} == {
         "status": "ACTIVE",
         "desired": 2,
         "running": 2,
         "pending": 0,
         "deployment_id": "",
+        "deployment_at_ms": 0,
         "task_definition": "",
     }
     assert str(values["deployment_id"]).startswith("ecs-svc/")
@@ -52,7 +53,7 @@ def test_the_effect_of_each_action_is_seen(rig: Rig, action: str, params: dict[s
     assert said
     assert "\n" not in said
     assert declared.effect_seen(step, before, after)
-    assert declared.settle(step, before, after) == settled
+    assert declared.settle(step, before, after, just_now()) == settled
 
 
 def test_looking_changes_nothing(rig: Rig) -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from actors import wiring_approval, wiring_execution
 from sentinel.adapters.clouds import Clouds
-from sentinel.adapters.in_memory import InMemoryCloud
+from sentinel.adapters.in_memory_cloud import InMemoryCloud
 from sentinel.adapters.kubernetes_cloud import KubernetesCloud, KubernetesCluster
 from sentinel.adapters.preflight import CloudPreflight
 from sentinel.errors import Forbidden, Invalid, OutcomeUnknown, Unavailable
@@ -18,6 +18,7 @@ from sentinel.incidents.nouns import Step
 from sentinel.remediation.actions import CATALOG, Settled, steps_of
 from sentinel.sandbox.moto_process import free_port
 from sentinel.settings import Settings
+from tests.contract.aws_rig import just_now
 from tests.contract.kubernetes_stand_in import KubernetesStandIn
 from tests.unit.incidents.make import INSTANCE, reboot
 
@@ -70,7 +71,7 @@ def test_it_is_looked_at_sent_and_seen(cloud: KubernetesCloud, cluster: Kubernet
     cloud.send(step, KEY)
     now = cloud.observe(step).values
     assert action.effect_seen(step, before, now)
-    assert action.settle(step, before, now) is Settled.DONE
+    assert action.settle(step, before, now, just_now()) is Settled.DONE
     assert len(cluster.received) == 1
     inverse = action.inverse(step, before)
     assert (inverse is not None) is action.reversible
@@ -93,7 +94,7 @@ def test_a_rollout_that_stands_still_is_not_seen(cloud: KubernetesCloud, cluster
     cloud.send(RESTART, KEY)
     now = cloud.observe(RESTART).values
     assert not CATALOG[RESTART.action].effect_seen(RESTART, before, now)
-    assert CATALOG[RESTART.action].settle(RESTART, before, now) is Settled.DONE
+    assert CATALOG[RESTART.action].settle(RESTART, before, now, just_now()) is Settled.DONE
 
 
 def test_a_pod_that_is_there_again_under_its_name_is_not_deleted_twice(
@@ -102,7 +103,7 @@ def test_a_pod_that_is_there_again_under_its_name_is_not_deleted_twice(
     before = cloud.observe(DELETE).values
     cloud.send(DELETE, KEY)
     cluster.add_pod("checkout-0", "uid-2")
-    assert CATALOG[DELETE.action].settle(DELETE, before, cloud.observe(DELETE).values) is Settled.DONE
+    assert CATALOG[DELETE.action].settle(DELETE, before, cloud.observe(DELETE).values, just_now()) is Settled.DONE
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ def files(*below: str, suffix: str = "") -> Iterator[Path]:
                 and not name.endswith(".egg-info")
                 and (not name.startswith(".") or name in (".ci", ".github"))
             ]
-            yield from ((Path(folder) / name).relative_to(ROOT) for name in names if name.endswith(suffix))
+            ours = (name for name in names if name.endswith(suffix) and name != ".git")  # a file in a worktree
+            yield from ((Path(folder) / name).relative_to(ROOT) for name in ours)
 
 
 def trees(*below: str) -> Iterator[tuple[Path, ast.Module]]:

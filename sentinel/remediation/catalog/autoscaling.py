@@ -39,6 +39,7 @@ ACTIONS: tuple[Action, ...] = (
             "autoscaling:DescribeAutoScalingGroups",
             "autoscaling:DescribeInstanceRefreshes",
             "autoscaling:StartInstanceRefresh",
+            "cloudtrail:LookupEvents",
         ),
         target="{group}",
         arn=_ARN,
@@ -47,6 +48,7 @@ ACTIONS: tuple[Action, ...] = (
         idempotency=Idempotency.AT_MOST_ONCE,
         starts_from=("active",),
         mark="refresh_id",
+        mark_at="refresh_at_ms",
         # A refresh may take an hour: that it is under way is the effect, whether it helps the detector says.
         complete={"refresh_status": ("InProgress", "Successful")},
     ),

@@ -41,7 +41,7 @@ ACTIONS: tuple[Action, ...] = (
         summary="replace every task of an ECS service by a fresh one",
         params=_PARAMS,
         example=_EXAMPLE,
-        permissions=("ecs:DescribeServices", "ecs:UpdateService"),
+        permissions=("cloudtrail:LookupEvents", "ecs:DescribeServices", "ecs:UpdateService"),
         target=_TARGET,
         arn=_ARN,
         noun="service",
@@ -49,6 +49,7 @@ ACTIONS: tuple[Action, ...] = (
         idempotency=Idempotency.AT_MOST_ONCE,
         starts_from=("ACTIVE",),
         mark="deployment_id",
+        mark_at="deployment_at_ms",
         complete={"running": "desired"},
     ),
     Sets(

@@ -62,6 +62,7 @@ ACTIONS: tuple[Action, ...] = (
         idempotency=Idempotency.AT_MOST_ONCE,
         starts_from=("Pending", "Running", "Succeeded", "Failed", "Unknown"),
         mark="uid",
+        proof=("Terminating",),
         complete={},
     ),
 )

@@ -12,7 +12,7 @@ ACTIONS: tuple[Action, ...] = (
             **PLACE,
         },
         example={"db_instance": "orders"},
-        permissions=("rds:DescribeDBInstances", "rds:RebootDBInstance"),
+        permissions=("cloudtrail:LookupEvents", "rds:DescribeDBInstances", "rds:RebootDBInstance"),
         target="{db_instance}",
         arn="arn:{partition}:rds:{region}:{account}:db:{db_instance}",
         noun="database",

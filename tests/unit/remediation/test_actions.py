@@ -7,23 +7,25 @@ from typing import Any
 
 import pytest
 
-from sentinel.adapters.in_memory import InMemoryCloud
+from sentinel.adapters.in_memory_cloud import InMemoryCloud
+from sentinel.clock import ManualClock
 from sentinel.errors import Invalid
 from sentinel.ids import PlanId, step_key
 from sentinel.incidents.nouns import Scalar, Step
 from sentinel.remediation.action import Action, Place, Replaces, Sets
-from sentinel.remediation.actions import CATALOG, Idempotency, Settled, action_named, steps_of, target_of
+from sentinel.remediation.actions import CATALOG, Idempotency, Settled, Window, action_named, steps_of, target_of
 from tests.unit.incidents.make import redeploy, restart, scale
 
 Values = Mapping[str, Scalar]
 HOME = Place(account="123456789012", region="us-east-1")
-LOOK = re.compile(r":(Describe|Get|List|get)")
+LOOK = re.compile(r":(Describe|Get|List|Lookup|get)")
 SERVICE: Values = {
     "status": "ACTIVE",
     "desired": 2,
     "running": 2,
     "pending": 0,
     "deployment_id": "ecs-svc/1",
+    "deployment_at_ms": 1,
     "task_definition": "checkout:44",
 }
 GROUP: Values = {
@@ -33,6 +35,7 @@ GROUP: Values = {
     "least": 1,
     "most": 9,
     "refresh_id": "r1",
+    "refresh_at_ms": 1,
     "refresh_status": "Successful",
 }
 DEPLOYMENT: Values = {"status": "active", "desired": 2, "running": 2, "updated": 2, "restarted_by": ""}
@@ -51,6 +54,7 @@ BEFORE: Mapping[str, Values] = {
 }
 STRANGE = ("terminated", "shutting-down", "DRAINING", "INACTIVE", "deleting", "terminating", "gone")
 PRIMITIVE = [action for action in CATALOG.values() if not action.expands_to]
+MADE = Window(from_ms=1000, until_ms=2000)
 KEY = step_key(PlanId("inc-20231114-1a2b3c4d-1.p1"), 0)
 
 
@@ -75,6 +79,8 @@ def observations(action: Action) -> list[Values]:
             choices[name] = [before[name], wanted, other]
     if isinstance(action, Replaces):
         choices[action.mark] = [before[action.mark], "fresh"]
+        if action.mark_at:
+            choices[action.mark_at] = [MADE.from_ms - 1, MADE.from_ms, MADE.until_ms, MADE.until_ms + 1]
         for name, reached in action.complete.items():
             choices[name] = [before[name], *((0, 4) if isinstance(reached, str) else ("Failed", *reached))]
     found = [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
@@ -99,7 +105,8 @@ def test_an_action_is_whole(action: Action) -> None:
     assert all(param.meaning for param in action.params.values())
     service = action.name.partition(".")[0]
     assert action.permissions
-    assert all(permission.startswith((f"{service}:", "iam:PassRole")) for permission in action.permissions)
+    allowed = (f"{service}:", "iam:PassRole", "cloudtrail:LookupEvents")
+    assert all(permission.startswith(allowed) for permission in action.permissions)
     looks = [permission for permission in action.permissions if LOOK.search(permission)]
     assert looks, "it is looked at before it is changed"
     assert len(looks) < len(action.permissions)
@@ -129,7 +136,7 @@ def test_the_judgements_are_total(action: Action) -> None:
             assert isinstance(action.holds(step, now), bool)
             assert isinstance(action.effect_seen(step, before, now), bool)
             assert isinstance(action.still_ours(step, now), bool)
-            assert action.settle(step, before, now) in Settled
+            assert action.settle(step, before, now, MADE) in Settled
 
 
 @pytest.mark.parametrize("action", CATALOG.values(), ids=CATALOG)
@@ -144,7 +151,8 @@ def test_nothing_starts_on_what_tells_nothing_or_is_going_away(action: Action) -
 def test_what_may_not_be_sent_twice_is_never_found_not_done(action: Action) -> None:
     # NOT_DONE is what lets the executor send again.
     step = step_of(action)
-    found = {action.settle(step, before, now) for before in observations(action) for now in observations(action)}
+    seen = observations(action)
+    found = {action.settle(step, before, now, MADE) for before in seen for now in seen}
     assert (Settled.NOT_DONE in found) == (action.idempotency is not Idempotency.AT_MOST_ONCE)
     if action.idempotency is Idempotency.AT_MOST_ONCE:
         assert Settled.UNKNOWN in found
@@ -156,13 +164,39 @@ def test_an_effect_that_is_seen_is_found_done_where_it_can_be_known(action: Acti
     for before in observations(action):
         for now in observations(action):
             if now and action.effect_seen(step, before, now):
-                assert action.settle(step, before, now) is not Settled.NOT_DONE
+                assert action.settle(step, before, now, MADE) not in (Settled.NOT_DONE, Settled.NEVER_DONE)
             if action.holds(step, now):
-                assert action.settle(step, before, now) is Settled.DONE
+                assert action.settle(step, before, now, MADE) is Settled.DONE
+
+
+@pytest.mark.parametrize("name", ["ecs.force_new_deployment", "autoscaling.start_instance_refresh"])
+@pytest.mark.parametrize(
+    ("at_ms", "settled"), [(999, Settled.UNKNOWN), (1000, Settled.DONE), (2000, Settled.DONE), (2001, Settled.UNKNOWN)]
+)
+def test_something_new_that_somebody_else_made_is_not_taken_for_ours(name: str, at_ms: int, settled: Settled) -> None:
+    action = CATALOG[name]
+    assert isinstance(action, Replaces)
+    before = before_of(action)
+    now = {**before, action.mark: "another", action.mark_at: at_ms}
+    assert action.settle(step_of(action), before, now, MADE) is settled
+
+
+@pytest.mark.parametrize("action", [action for action in PRIMITIVE if isinstance(action, Replaces)])
+def test_where_nothing_new_is_in_place_the_call_was_never_made(action: Replaces) -> None:
+    step, before = step_of(action), before_of(action)
+    never = Settled.NOT_DONE if action.idempotency is Idempotency.TOKEN else Settled.NEVER_DONE
+    assert action.settle(step, before, before, MADE) is never
+    assert action.settle(step, before, {}, MADE) is Settled.UNKNOWN
+
+
+def test_a_pod_that_is_going_away_was_deleted() -> None:
+    action = CATALOG["kubernetes.delete_pod"]
+    before = before_of(action)
+    assert action.settle(step_of(action), before, {**before, "status": "Terminating"}, MADE) is Settled.DONE
 
 
 def world(action: Action) -> InMemoryCloud:
-    cloud = InMemoryCloud()
+    cloud = InMemoryCloud(clock=ManualClock(1_700_000_000_000))
     cloud.others[step_of(action).target] = dict(before_of(action))
     return cloud
 

@@ -62,7 +62,7 @@ def test_a_session_is_of_the_place_that_the_step_names() -> None:
 
 def test_a_look_changes_nothing() -> None:
     [only] = statements(look_policy())
-    assert all(each.split(":")[1].startswith(("Describe", "Get", "List")) for each in only["Action"])
+    assert all(each.split(":")[1].startswith(("Describe", "Get", "List", "Lookup")) for each in only["Action"])
 
 
 def test_a_client_token_is_a_uuid_and_the_same_for_the_same_step() -> None:
