@@ -44,11 +44,13 @@ from sentinel.clock import SystemClock
 from sentinel.correlation.topology import topology_of
 from sentinel.ids import IncidentId, StepKey, fingerprint
 from sentinel.incidents import facts as f
-from sentinel.incidents.nouns import SENTINEL, Alert, Card, Direction, PlanState, Severity, Step, Suspect
+from sentinel.incidents.nouns import SENTINEL, Alert, Card, Direction, PlanRecord, PlanState, Severity, Step, Suspect
 from sentinel.remediation.approval_policy import ApprovalPolicy
 from sentinel.remediation.planner import PlanPolicy
+from sentinel.remediation.proof import unproven
 from sentinel.remediation.runbooks import Runbook, Use
 from sentinel.remediation.safety import Limits
+from sentinel.remediation.sealing import seal_holds
 from sentinel.sandbox.slack import SlackDouble, running
 from sentinel.sandbox.slack.workspace import Message
 from serve_apps.slack import slack_routes
@@ -81,6 +83,11 @@ class NoDetectors:
 
     async def health(self, watched: object) -> list[Any]:
         return []
+
+
+def proven(record: PlanRecord) -> str:
+    """Why the record does not prove that people approved: the check that the executor makes before each step."""
+    return unproven(record, lambda plan_id, verdict: "" if seal_holds(KEY, plan_id, verdict) else "no seal of ours")
 
 
 def alert(service: str, now_ms: int) -> Alert:
@@ -154,10 +161,12 @@ async def measure(plans: int, at_once: int, folder: Path) -> tuple[list[float], 
         detectors=NoDetectors(),
         runner=StepRunner(cloud, CLOCK, effect_within_s=20, poll_s=0.5),
         limits=limits,
+        prove=proven,
         clock=CLOCK,
         owner="benchmark",
         start_within_ms=600_000,
         poll_s=0.5,
+        takeover_s=60,
     )
     app = Starlette()
     double = SlackDouble(signing_secret=SECRET, token=TOKEN)
