@@ -1,10 +1,13 @@
 """How long a person waits: from a click to Slack's 200, and from a click to the first call to AWS.
 
-    python -m benchmarks.approval --plans 200
+    python -m benchmarks.approval --plans 200 [--burst [50]]
 
 One process, without Ray's hops: the real door over HTTP, the real approval and execution stages, a journal in SQLite
 (WAL, FULL), a Slack double over HTTP that is asked who clicked, and a cloud in memory that notes when it is called.
 Beside it, in the same run, slack-bolt alone with its own signature check and an empty listener.
+
+With --burst so many sandboxes (50 times what one sends) send telemetry from a process of their own to the same door,
+before a real detector in the very same event loop: harder than a deployment, where detection has its own processes.
 """
 
 import argparse
@@ -32,6 +35,7 @@ from actors.execution import ExecutionActor
 from actors.journal import JournalActor
 from actors.proposing import Proposing
 from actors.steps import StepRunner
+from benchmarks.approval_burst import USUAL, Sent, burst, intake_routes
 from benchmarks.report import machine, table, write
 from sentinel import logs
 from sentinel.adapters.in_memory_cloud import InMemoryCloud
@@ -44,11 +48,13 @@ from sentinel.clock import SystemClock
 from sentinel.correlation.topology import topology_of
 from sentinel.ids import IncidentId, StepKey, fingerprint
 from sentinel.incidents import facts as f
-from sentinel.incidents.nouns import SENTINEL, Alert, Card, Direction, PlanState, Severity, Step, Suspect
+from sentinel.incidents.nouns import SENTINEL, Alert, Card, Direction, PlanRecord, PlanState, Severity, Step, Suspect
 from sentinel.remediation.approval_policy import ApprovalPolicy
 from sentinel.remediation.planner import PlanPolicy
+from sentinel.remediation.proof import unproven
 from sentinel.remediation.runbooks import Runbook, Use
 from sentinel.remediation.safety import Limits
+from sentinel.remediation.sealing import seal_holds
 from sentinel.sandbox.slack import SlackDouble, running
 from sentinel.sandbox.slack.workspace import Message
 from serve_apps.slack import slack_routes
@@ -81,6 +87,11 @@ class NoDetectors:
 
     async def health(self, watched: object) -> list[Any]:
         return []
+
+
+def proven(record: PlanRecord) -> str:
+    """Why the record does not prove that people approved: the check that the executor makes before each step."""
+    return unproven(record, lambda plan_id, verdict: "" if seal_holds(KEY, plan_id, verdict) else "no seal of ours")
 
 
 def alert(service: str, now_ms: int) -> Alert:
@@ -132,7 +143,9 @@ def bolt_alone() -> Starlette:
     return Starlette(routes=[Route("/slack/events", endpoint, methods=["POST"])])
 
 
-async def measure(plans: int, at_once: int, folder: Path) -> tuple[list[float], list[float], list[float]]:
+async def measure(
+    plans: int, at_once: int, folder: Path, times: int, sent: list[Sent]
+) -> tuple[list[float], list[float], list[float]]:
     """Milliseconds to the 200, to the first call, and to the 200 of bolt alone, for each plan."""
     cloud, journal = NotingCloud(), JournalActor(SqlJournalStore(f"sqlite:///{folder / f'{at_once}.db'}"))
     uses = (Use(action="ecs.scale_service", params={"cluster": CLUSTER, "service": "{service}", "desired_count": 4}),)
@@ -154,10 +167,12 @@ async def measure(plans: int, at_once: int, folder: Path) -> tuple[list[float], 
         detectors=NoDetectors(),
         runner=StepRunner(cloud, CLOCK, effect_within_s=20, poll_s=0.5),
         limits=limits,
+        prove=proven,
         clock=CLOCK,
         owner="benchmark",
         start_within_ms=600_000,
         poll_s=0.5,
+        takeover_s=60,
     )
     app = Starlette()
     double = SlackDouble(signing_secret=SECRET, token=TOKEN)
@@ -177,6 +192,7 @@ async def measure(plans: int, at_once: int, folder: Path) -> tuple[list[float], 
             clock=CLOCK,
             client=web_client(TOKEN, f"{slack_url}/api/"),
         )
+        app.router.routes += intake_routes(CLOCK)
         messages = [await asked(n, journal, stage, cloud, double) for n in range(plans)]
         following = asyncio.create_task(executor.run())
         turn, acked, first, alone = asyncio.Semaphore(at_once), list[float](), list[float](), list[float]()
@@ -192,7 +208,8 @@ async def measure(plans: int, at_once: int, folder: Path) -> tuple[list[float], 
                     await asyncio.sleep(0.002)
                 first.append((cloud.called_at[f"service-{number}"] - began) * 1000)
 
-        await asyncio.gather(*(press(number, message) for number, message in enumerate(messages)))
+        async with burst(url, times, sent):
+            await asyncio.gather(*(press(number, message) for number, message in enumerate(messages)))
         following.cancel()
     return acked, first, alone
 
@@ -240,12 +257,14 @@ def row(name: str, at_once: int, milliseconds: Sequence[float]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plans", type=int, default=200)
-    plans = parser.parse_args().plans
+    parser.add_argument("--burst", type=int, nargs="?", const=50, default=0, metavar="TIMES")
+    options = parser.parse_args()
+    plans, times = options.plans, options.burst
     logs.set_up("error")
-    rows = []
+    rows, sent = [], list[Sent]()
     with tempfile.TemporaryDirectory() as folder:
         for at_once in (1, 20):
-            acked, first, alone = asyncio.run(measure(plans, at_once, Path(folder)))
+            acked, first, alone = asyncio.run(measure(plans, at_once, Path(folder), times, sent))
             rows += [
                 row("slack-bolt alone: click to 200", at_once, alone),
                 row("click to 200", at_once, acked),
@@ -253,7 +272,17 @@ def main() -> None:
             ]
     title, _, about = (__doc__ or "").partition("\n")
     head = ["what", "clicks at once", "clicks", "p50 ms", "p99 ms", "max ms"]
-    write("approval", title, f"{about.strip()}\n\n{machine()}\n\n{table(head, rows)}")
+    text = f"{about.strip()}\n\n{machine()}\n\n{table(head, rows)}"
+    if times:
+        told = [
+            [f"{each.offered / each.seconds:.0f}", f"{each.accepted}", f"{each.again}", f"{each.refused}"]
+            + [f"{each.dropped}", f"{each.waiting}", f"{each.unaccounted}"]
+            for each in sent
+        ]
+        names = ["offered/s", "accepted", "try again", "refused", "dropped", "waiting", "unaccounted"]
+        text += f"\n\nUsual: {USUAL} samples/s, of one sandbox. Sent meanwhile, {times} times that:\n\n"
+        text += table(names, told)
+    write("approval_burst" if times else "approval", title, text)
 
 
 if __name__ == "__main__":
