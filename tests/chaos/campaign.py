@@ -2,9 +2,9 @@
 
 `python -m tests.chaos.campaign --kills 1000 --store sqlite` starts an executor process, kills and pauses it at random
 moments while approved plans come in and are carried out, lets the last one finish, and judges the invariants of the
-effects. Beside one that is paused another is started, so that two live when the first goes on. Rounds of 100 kills have
-a database each. Each process is the real thing without Ray: JournalActor and ExecutionActor on a real store; only the
-fences are shorter (1 s and 1.6 s where they are 30 s and 60 s), so that a thousand lives fit into minutes.
+effects. Beside one that is paused another is started, so that two live when the first goes on. Rounds of at most 100
+kills have a database each. Each process is the real thing without Ray: JournalActor and ExecutionActor on a real store;
+only the fences are shorter (1 s and 1.6 s where they are 30 s and 60 s), so that a thousand lives fit into minutes.
 """
 
 import argparse
@@ -337,8 +337,15 @@ def _database(store: str, directory: str) -> Iterator[str]:
         return
     server, name = make_url(store), f"campaign_{os.getpid()}_{time.monotonic_ns()}"
     _administer(server, f'CREATE DATABASE "{name}"')
-    yield server.set(database=name).render_as_string(hide_password=False)
-    _administer(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+    try:
+        yield server.set(database=name).render_as_string(hide_password=False)
+    finally:
+        _administer(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def shares(whole: int, rounds: int) -> list[int]:
+    """`whole` over so many rounds, as evenly as whole numbers allow and none left out."""
+    return [(number + 1) * whole // rounds - number * whole // rounds for number in range(rounds)]
 
 
 def main() -> None:
@@ -353,17 +360,11 @@ def main() -> None:
     asked = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     report, began = Report(), time.monotonic()
-    rounds = max(1, asked.kills // ROUND)
-    for number in range(rounds):
+    rounds = max(1, -(-asked.kills // ROUND))
+    each = zip(shares(asked.kills, rounds), shares(asked.pauses, rounds), strict=True)
+    for number, (kills, pauses) in enumerate(each):
         with tempfile.TemporaryDirectory() as directory, _database(asked.store, directory) as url:
-            campaign(
-                url,
-                Path(directory),
-                report,
-                kills=asked.kills // rounds,
-                pauses=asked.pauses // rounds,
-                seed=asked.seed + number,
-            )
+            campaign(url, Path(directory), report, kills=kills, pauses=pauses, seed=asked.seed + number)
         report.seconds = time.monotonic() - began
         sys.stdout.write(f"{number + 1} of {rounds}: {report.line()}\n")
         sys.stdout.flush()
