@@ -173,6 +173,7 @@ async def measure(
         start_within_ms=600_000,
         poll_s=0.5,
         takeover_s=60,
+        trail_within_s=900,
     )
     app = Starlette()
     double = SlackDouble(signing_secret=SECRET, token=TOKEN)
