@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run e2e test chaos check format bench diagram iam lock clean
+.PHONY: help setup run e2e test chaos check format bench diagram iam lock mutants clean
 
 help:
 	@echo "make run      start everything with a sandbox and play the story (MANUAL=1 waits for your click)"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench    every benchmark, into benchmarks/results/ (DATA=DIR for real data)"
 	@echo "make diagram  draw the two lives into ARCHITECTURE.md"
 	@echo "make iam      write cluster/iam-policy.json from the catalog of actions"
+	@echo "make mutants  change the code that decides what may run, and see whether its tests notice (ONLY='safety proof')"
 	@echo "make lock     resolve the dependencies anew"
 
 setup: $(READY)
@@ -69,6 +70,11 @@ diagram: $(READY)
 
 iam: $(READY)
 	$(BIN)/python -m sentinel.remediation.iam cluster/iam-policy.json
+
+MUTANTS := build/mutants
+mutants: $(READY)
+	test -d $(MUTANTS) || $(BIN)/pip install --quiet --target $(MUTANTS) cosmic-ray==8.7.0
+	PYTHONPATH=$(MUTANTS) $(BIN)/python -m tests.mutation.campaign $(if $(ONLY),--only $(ONLY))
 
 UV := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header --quiet

@@ -276,8 +276,11 @@ def main() -> None:
     text = f"{about.strip()}\n\n{machine()}\n\n{table(head, rows)}"
     if times:
         told = [
-            [f"{each.offered / each.seconds:.0f}", f"{each.accepted}", f"{each.again}", f"{each.refused}"]
-            + [f"{each.dropped}", f"{each.waiting}", f"{each.unaccounted}"]
+            [
+                f"{each.offered / each.seconds:.0f}",
+                *(f"{count}" for count in (each.accepted, each.again, each.refused)),
+                *(f"{count}" for count in (each.dropped, each.waiting, each.unaccounted)),
+            ]
             for each in sent
         ]
         names = ["offered/s", "accepted", "try again", "refused", "dropped", "waiting", "unaccounted"]

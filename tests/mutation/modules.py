@@ -9,7 +9,7 @@ TESTS = {
         "sealing": ("binding", "proof"),
         "budget": ("budget",),
         "stepper": ("stepper",),
-        "safety": ("safety",),
+        "safety": ("safety", "allowed"),
         "approval": ("approval", "approval_policy"),
         "approval_policy": ("approval_policy", "approval"),
         "planner": ("planner", "binding"),

@@ -85,3 +85,23 @@ def test_every_field_of_a_word_is_under_its_seal() -> None:
 
 def test_more_words_than_are_asked_for_prove_it_as_well() -> None:
     assert unproven(record(ONE, word(ONE), word(ONE, by=BOB)), witness) == ""
+
+
+OTHER_DIGESTS = ("0" * 64, "f" * 64)  # one on either side of any real one
+
+
+@pytest.mark.parametrize("digest", OTHER_DIGESTS)
+def test_a_stored_digest_that_is_not_the_plans_own_does_not_run(digest: str) -> None:
+    assert "not the one whose digest" in unproven(record(replace(ONE, digest=digest), word(ONE)), witness)
+
+
+@pytest.mark.parametrize("digest", OTHER_DIGESTS)
+def test_a_sealed_word_on_another_digest_does_not_count(digest: str) -> None:
+    elsewhere = sealed(KEY, ONE.plan_id, replace(verdict(ONE), digest=digest))
+    assert "0 of 1 approvals" in unproven(record(ONE, elsewhere), witness)
+
+
+@pytest.mark.parametrize("decision", ["abort", "approved", "reject", ""])
+def test_only_the_word_approve_approves(decision: str) -> None:
+    assert unproven(record(ONE, word(ONE, decision=decision)), witness)
+    assert unproven(record(ONE, word(ONE), word(ONE, by=BOB, decision=decision)), witness)
