@@ -83,6 +83,7 @@ class Report:
     effects: int = 0
     repeats: int = 0
     unknown: int = 0
+    never: int = 0
     states: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -93,7 +94,8 @@ class Report:
         return (
             f"{self.plans} plans, {self.kills} kills, {self.pauses} pauses in {self.seconds:.0f} s: "
             f"{self.effects} effects, {self.repeats} harmless repeats, {self.unknown} left to people "
-            f"({100 * self.unknown / max(self.kills, 1):.2f} % a kill), {dict(self.states)}, {len(self.wrong)} wrong"
+            f"({100 * self.unknown / max(self.kills, 1):.2f} % a kill), {self.never} known never to be done, "
+            f"{dict(self.states)}, {len(self.wrong)} wrong"
         )
 
 
@@ -322,6 +324,11 @@ def judge(url: str, ledger: Path, plans: list[Plan], report: Report) -> None:
         if record.state.live:
             report.wrong.append(f"I4 {plan_id} is {record.state}")
         report.unknown += any(step.state is StepState.UNKNOWN for step in record.steps)
+        told_never = [n for n, step in enumerate(record.steps) if "was never done" in step.detail]
+        report.never += len(told_never)
+        for n in told_never:
+            if by_key[f"{plan_id}.s{n}"]:
+                report.wrong.append(f"I1 step {n} of {plan_id} is told to be never done, and was")
         if record.state is PlanState.SUCCEEDED:
             missing = [n for n in range(len(record.plan.steps)) if not by_key[f"{plan_id}.s{n}"]]
             if missing:
