@@ -80,7 +80,7 @@ def _panel(axes: Axes, curve: Curve, explained: Explained) -> None:
     axes.xaxis.set_major_locator(locator)
     lasts_ms = int(curve.at_ms[-1] - curve.at_ms[0])
     told = "%H:%M:%S" if lasts_ms < _MINUTES_MS else "%H:%M" if lasts_ms < _DAYS_MS else "%m-%d %H:%M"
-    axes.xaxis.set_major_formatter(DateFormatter(told, tz="UTC"))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(DateFormatter(told, tz="UTC"))  # type: ignore[no-untyped-call]  # as above
     axes.tick_params(labelsize=8, colors=_QUIET, length=2)
     axes.margins(x=0.01, y=0.18)
     for side in ("top", "right"):

@@ -10,7 +10,8 @@ from sentinel.remediation.approval_policy import ApprovalPolicy, terms_of
 from sentinel.remediation.planner import digest_of
 
 # What moves by itself in the very fault that a plan mends, such as tasks that crash; the card shows it, and no more.
-VOLATILE = frozenset({"running", "pending"})
+# When a deployment or a refresh was made is told by which one it is; the start of a refresh is only known later.
+VOLATILE = frozenset({"running", "pending", "deployment_at_ms", "refresh_at_ms"})
 
 _ENDED_WELL = PlanState.SUCCEEDED
 _ENDED_BADLY = frozenset({PlanState.ROLLED_BACK, PlanState.ROLLBACK_FAILED})

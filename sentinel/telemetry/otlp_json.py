@@ -125,6 +125,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _request = msgspec.json.Decoder(_Request, strict=False)
 _resource = msgspec.json.Decoder(_Resource | None)
 _attributes = msgspec.json.Decoder(list[_Attribute])
+# mypy takes no list of a class that is only known at run time for a type.
 # Not strict: a 64-bit integer may come as text, and so may NaN and Infinity.
 _FORMS: dict[str, type[_Point]] = {
     "gauge": _Number,

@@ -1,6 +1,7 @@
 """The stages on a real Ray: what a handle makes of an actor's failures, and that each actor comes back and goes on."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -177,9 +178,19 @@ async def until(ask: Callable[[], Awaitable[Any]], within_s: float = 40.0, *, fa
         await clock.sleep(0.1)
 
 
-def kill(name: str) -> None:
-    """End the actor's process as a crash would: Ray starts it anew."""
-    ray.kill(ray.get_actor(name, SYSTEM), no_restart=False)
+async def kill(name: str) -> None:
+    """End the actor's process as a crash would, and wait until it is gone: Ray starts it anew.
+
+    Until then the old one may still answer, and what it takes in is lost with it.
+    """
+    actor = ray.get_actor(name, SYSTEM)
+    pid = await actor.__ray_call__.remote(lambda _actor: os.getpid())
+    ray.kill(actor, no_restart=False)
+
+    async def gone() -> bool:
+        return not await asyncio.to_thread(Path(f"/proc/{pid}").exists)
+
+    await until(gone)
 
 
 def incident_of(n: int) -> IncidentId:
@@ -202,7 +213,7 @@ async def test_the_journal_comes_back_with_all_it_recorded(settings: Settings) -
     journal, incident = handles.JournalHandle(SYSTEM), incident_of(1)
     over = f.IncidentResolved(reason="so that no stage takes it up")
     recorded = await journal.append(incident, 0, [opened(), over], SENTINEL, T0)
-    kill(handles.JOURNAL)
+    await kill(handles.JOURNAL)
     assert await until(lambda: journal.incident(incident)) == recorded
     with pytest.raises(Conflict, match="is at entry 2, not 1"):
         await journal.append(incident, 1, [over], SENTINEL, T0)
@@ -223,7 +234,7 @@ async def test_detection_comes_back_with_what_is_normal(settings: Settings) -> N
     (scored,) = await detectors.score(0, batch.pack())
     assert scored.scored == 40
     await detectors.checkpoint()
-    kill(handles.detection_name(0))
+    await kill(handles.detection_name(0))
 
     async def normal() -> bool:
         (health,) = await detectors.health({"checkout": [series.fingerprint]})
@@ -256,7 +267,7 @@ async def test_new_settings_and_numbers_of_actors_reach_those_that_live(settings
     # A longer grace than anything has seen: nobody has a baseline, until the settings are back and all have theirs.
     await wiring.bring_up(tuned(actors=3, grace_samples=1000))
     assert not await all_known(wiring.detectors(three))
-    kill(handles.detection_name(1))
+    await kill(handles.detection_name(1))
     assert await until(wiring.detectors(three).ping)
     assert not await all_known(wiring.detectors(three))
     # Nor does an old order come back to life, when actors are made as they once were.
@@ -275,7 +286,7 @@ async def test_new_settings_and_numbers_of_actors_reach_those_that_live(settings
 async def test_correlation_approval_and_execution_come_back_and_go_on(settings: Settings) -> None:
     journal, approval = handles.JournalHandle(SYSTEM), handles.ApprovalHandle(SYSTEM)
     correlation = handles.CorrelationHandle(SYSTEM)
-    kill(handles.CORRELATION)
+    await kill(handles.CORRELATION)
     await until(correlation.ping)
     await correlation.submit([anomaly("payments")])
 
@@ -284,15 +295,15 @@ async def test_correlation_approval_and_execution_come_back_and_go_on(settings: 
         plans = [record for incident in found for record in incident.plans]
         return plans[0] if plans and plans[0].state in states else None
 
-    kill(handles.APPROVAL)
+    await kill(handles.APPROVAL)
     record = await until(lambda: plan_in(PlanState.AWAITING_APPROVAL))
-    kill(handles.APPROVAL)
+    await kill(handles.APPROVAL)
 
     async def say() -> str:
         came = Provenance(method="API key", evidence="test")
         return await approval.decide(record.plan.plan_id, record.plan.digest, "approve", OPS, "", came)
 
-    kill(handles.EXECUTION)
+    await kill(handles.EXECUTION)
     said = await until(say)
     assert said == "approved by ops"
     # No AWS is connected here: the step is refused before anything is sent, and the plan comes to its end.

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from actors.settling import Settling
+from actors.steps import Ending, StepRunner
 from sentinel.adapters.aws import AwsCloud, Role, StaticCredentials
 from sentinel.adapters.in_memory_cloud import InMemoryCloud
 from sentinel.clock import ManualClock
@@ -13,8 +15,8 @@ from sentinel.ids import PlanId, StepKey, step_key
 from sentinel.incidents.nouns import Step
 from sentinel.ports import Cloud
 from sentinel.remediation.action import Window
-from sentinel.remediation.actions import steps_of
-from sentinel.remediation.trail import Trail
+from sentinel.remediation.actions import Settled, steps_of
+from sentinel.remediation.trail import Reading, Trail
 from sentinel.sandbox.aws_double import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, AwsDouble
 from tests.contract.aws_rig import FaultProxy
 
@@ -148,6 +150,32 @@ def test_a_call_by_an_assumed_role_bears_its_step_as_well(double: tuple[AwsDoubl
     clock.advance(LAG_S)
     window = Window(from_ms=clock.now_ms() - 60_000, until_ms=clock.now_ms())
     assert cloud.trail(there, step_key(PLAN, 7), window).calls == ("InvalidInstanceID.NotFound",)
+
+
+async def test_a_reboot_whose_answer_was_lost_on_the_wire_is_found_and_sent_once(
+    double: tuple[AwsDouble, ManualClock, str, str],
+) -> None:
+    made, clock, _cluster, instance = double
+    clock.advance(3600)
+    proxy = FaultProxy(made.url)
+    try:
+        cloud = AwsCloud(REGION, proxy.url, call_timeout_s=10, credentials=PAIR)
+        [reboot] = steps_of("ec2.reboot_instance", {"instance_id": instance})
+        runner, key = StepRunner(cloud, clock, effect_within_s=20, poll_s=1), step_key(PLAN, 11)
+        before = (await runner.look(reboot)).values
+        proxy.mode = "drop"
+        outcome = await runner.send(reboot, key, before, clock.monotonic())
+        assert outcome.ending is Ending.UNKNOWN
+        proxy.mode = "pass"
+        window = Window(from_ms=clock.now_ms() - 60_000, until_ms=clock.now_ms())
+        settling = Settling(runner, clock, within_s=900)
+        assert (await settling.found(reboot, key, before, before, window)).settled is None
+        clock.advance(900 / 30)
+        found = await settling.found(reboot, key, before, before, window)
+        assert found == Reading(settled=Settled.DONE, reason="CloudTrail has the call")
+        assert proxy.count("RebootInstances") == 1
+    finally:
+        proxy.stop()
 
 
 def test_looks_bear_no_step(double: tuple[AwsDouble, ManualClock, str, str]) -> None:

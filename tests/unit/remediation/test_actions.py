@@ -14,6 +14,7 @@ from sentinel.ids import PlanId, step_key
 from sentinel.incidents.nouns import Scalar, Step
 from sentinel.remediation.action import Action, Place, Replaces, Sets
 from sentinel.remediation.actions import CATALOG, Idempotency, Settled, Window, action_named, steps_of, target_of
+from sentinel.remediation.binding import VOLATILE
 from tests.unit.incidents.make import redeploy, restart, scale
 
 Values = Mapping[str, Scalar]
@@ -179,6 +180,12 @@ def test_something_new_that_somebody_else_made_is_not_taken_for_ours(name: str, 
     before = before_of(action)
     now = {**before, action.mark: "another", action.mark_at: at_ms}
     assert action.settle(step_of(action), before, now, MADE) is settled
+
+
+@pytest.mark.parametrize("action", [action for action in PRIMITIVE if isinstance(action, Replaces)])
+def test_when_something_new_was_made_is_no_change_beside_what_it_is(action: Replaces) -> None:
+    assert not action.mark_at or action.mark_at in VOLATILE
+    assert action.mark not in VOLATILE
 
 
 @pytest.mark.parametrize("action", [action for action in PRIMITIVE if isinstance(action, Replaces)])
