@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sentinel import crash_points
-from sentinel.clock import Clock
+from sentinel.clock import Clock, iso
 from sentinel.errors import Forbidden, Invalid, OutcomeUnknown, Unavailable
 from sentinel.ids import StepKey
-from sentinel.incidents.nouns import Step
+from sentinel.incidents.nouns import Scalar, Step
 from sentinel.ports import Cloud
 from sentinel.remediation.action import Observed
 from sentinel.remediation.actions import Values, Window, action_named
@@ -120,5 +120,11 @@ class StepRunner:
 
 
 def shown(values: Values) -> str:
-    """Observed values in a line."""
-    return ", ".join(f"{name} {value}" for name, value in sorted(values.items()))
+    """Observed values in a line, moments as people read them."""
+    return ", ".join(_shown(name, value) for name, value in sorted(values.items()))
+
+
+def _shown(name: str, value: Scalar) -> str:
+    if name.endswith("_ms") and isinstance(value, int):
+        return f"{name.removesuffix('_ms')} {iso(value)}"
+    return f"{name} {value}"

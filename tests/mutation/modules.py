@@ -10,7 +10,7 @@ TESTS = {
         "budget": ("budget",),
         "stepper": ("stepper",),
         "safety": ("safety", "allowed"),
-        "approval": ("approval", "approval_policy"),
+        "approval": ("approval", "approval_policy", "provenance"),
         "approval_policy": ("approval_policy", "approval"),
         "planner": ("planner", "binding"),
         "binding": ("binding",),
