@@ -8,7 +8,7 @@ TESTS = {
         "proof": ("proof",),
         "sealing": ("binding", "proof"),
         "budget": ("budget",),
-        "stepper": ("stepper",),
+        "stepper": ("stepper", "stepper_reasons"),
         "safety": ("safety", "allowed"),
         "approval": ("approval", "approval_policy", "provenance"),
         "approval_policy": ("approval_policy", "approval"),

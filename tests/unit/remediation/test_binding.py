@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from sentinel.errors import Invalid
 from sentinel.ids import plan_id
 from sentinel.incidents import facts as f
-from sentinel.incidents.nouns import Plan, Scalar, Seen
+from sentinel.incidents.nouns import Incident, Plan, PlanState, Scalar, Seen
 from sentinel.remediation.approval_policy import ApprovalPolicy, Demand
 from sentinel.remediation.binding import VOLATILE, allowed_range, bound, drift, moved, narrowed, notes_on, track_record
 from sentinel.remediation.planner import digest_of
 from sentinel.remediation.sealing import CARD, modal_for, seal_holds, sealed, value_fits, value_mac
-from tests.unit.incidents.make import ANN, BOB, ID, T0, after, approved, opened, plan, reboot, scale, verdict
+from tests.unit.incidents.make import ANN, BOB, ID, T0, after, approved, opened, plan, reboot, restart, scale, verdict
 
 POLICY = ApprovalPolicy(default=Demand(required=2, expires_after_ms=60_000))
 LIVE: Mapping[str, Scalar] = {
@@ -176,3 +176,102 @@ def test_a_seal_holds_for_one_word_on_one_plan(change: dict[str, Any]) -> None:
     assert not seal_holds(KEY, "another", word)
     assert not seal_holds(b"another", BOUND.plan_id, word)
     assert not seal_holds(KEY, BOUND.plan_id, replace(word, **change))
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_only_the_step_that_is_meant_is_narrowed(index: int) -> None:
+    made = bound(plan(*scale(6), *scale(6), *scale(6)), (SEEN,) * 3, POLICY)
+    fresh = narrowed(made, plan_id(ID, 2), index, "desired_count", 4, ANN.id, T0)
+    assert [step.params["desired_count"] for step in fresh.steps] == [4 if n == index else 6 for n in range(3)]
+
+
+@pytest.mark.parametrize("index", [-1, 3, 4])
+def test_a_step_that_is_not_there_is_named_with_those_that_are(index: int) -> None:
+    made = bound(plan(*scale(6), *scale(6), *scale(6)), (SEEN,) * 3, POLICY)
+    with pytest.raises(Invalid, match="a step of the plan, 0 to 2"):
+        allowed_range(made, index, "desired_count")
+
+
+@pytest.mark.parametrize("name", ["cluster", "service", "desired", "running_count"])
+def test_no_other_parameter_is_narrowed(name: str) -> None:
+    step = replace(scale(6)[0], params={**scale(6)[0].params, "desired": 6, "running_count": 6})
+    with pytest.raises(Invalid):
+        allowed_range(bound(plan(step), (SEEN,), POLICY), 0, name)
+
+
+@pytest.mark.parametrize(
+    ("planned", "live", "expected"), [(5, 3, (4, 4)), (5, 7, (6, 6)), (1, 4, (2, 3)), (4, 1, (2, 3))]
+)
+def test_what_lies_between_is_all_that_is_left(planned: int, live: int, expected: tuple[int, int]) -> None:
+    made = bound(plan(*scale(planned)), (replace(SEEN, observed={**LIVE, "desired": live}),), POLICY)
+    assert allowed_range(made, 0, "desired_count") == expected
+
+
+@pytest.mark.parametrize(("planned", "live"), [(5, 5), (5, 4), (5, 6), (8, 7), (7, 8)])
+def test_where_nothing_lies_between_nothing_can_be_chosen(planned: int, live: int) -> None:
+    made = bound(plan(*scale(planned)), (replace(SEEN, observed={**LIVE, "desired": live}),), POLICY)
+    with pytest.raises(Invalid, match="a number with values between"):
+        allowed_range(made, 0, "desired_count")
+
+
+def ended(state: PlanState, *, took_ms: int | None = 60_000, **changes: Any) -> Incident:
+    """An incident of checkout whose plan ended so, with the time from its start to recovery."""
+    first = after(opened(), *approved(plan()))
+    record = replace(first.plans[0], state=state, started_at_ms=T0, plan=replace(first.plans[0].plan, **changes))
+    return replace(first, plans=(record,), resolved_at_ms=None if took_ms is None else T0 + took_ms)
+
+
+GOOD, BAD, WORSE = PlanState.SUCCEEDED, PlanState.ROLLED_BACK, PlanState.ROLLBACK_FAILED
+
+
+@pytest.mark.parametrize(
+    ("incidents", "said"),
+    [
+        ([ended(GOOD)], "scale-out worked 1 of 1 time here, median 1 min to recover"),
+        ([ended(GOOD), ended(BAD)], "scale-out worked 1 of 2 times here, median 1 min to recover"),
+        ([ended(BAD), ended(WORSE), ended(BAD)], "scale-out worked 0 of 3 times here"),
+        ([ended(GOOD, took_ms=None)], "scale-out worked 1 of 1 time here"),
+        ([ended(GOOD, took_ms=1)], "scale-out worked 1 of 1 time here, median 1 min to recover"),
+        ([ended(GOOD, took_ms=95_000)], "scale-out worked 1 of 1 time here, median 2 min to recover"),
+        (
+            [ended(GOOD, took_ms=minutes * 60_000) for minutes in (9, 2, 7, 30, 1)],
+            "scale-out worked 5 of 5 times here, median 7 min to recover",
+        ),
+        # What says nothing of the remedy is passed over, and what comes after it still counts.
+        (
+            [ended(GOOD, dry_run=True), ended(GOOD, runbook="a"), ended(GOOD, runbook="z"), ended(GOOD)],
+            "scale-out worked 1 of 1 time here, median 1 min to recover",
+        ),
+        ([ended(PlanState.EXPIRED), ended(PlanState.REJECTED), ended(PlanState.VERIFYING)], ""),
+    ],
+)
+def test_the_track_record_word_for_word(incidents: list[Incident], said: str) -> None:
+    assert track_record("scale-out", ["checkout"], incidents) == said
+    elsewhere = replace(ended(GOOD), services=("cart",))
+    assert track_record("scale-out", ["checkout"], [elsewhere, *incidents]) == said
+
+
+def test_several_plans_of_one_incident_are_each_told() -> None:
+    both = ended(GOOD)
+    both = replace(both, plans=(replace(both.plans[0], plan=replace(both.plans[0].plan, dry_run=True)), *both.plans))
+    said = track_record("scale-out", ["checkout"], [both])
+    assert said == "scale-out worked 1 of 1 time here, median 1 min to recover"
+
+
+@pytest.mark.parametrize("first", ["a", "zz"])
+def test_what_the_plan_did_to_another_target_excuses_no_change_of_this_one(first: str) -> None:
+    other = replace(scale(4)[0], target=first)
+    made = bound(plan(other, *scale(4)), (replace(SEEN, target=first), SEEN), POLICY)
+    assert "desired 2 → 7" in moved(made, 1, {**LIVE, "desired": 7})
+    assert moved(made, 1, LIVE) == ""
+
+
+def test_a_step_without_a_target_that_was_seen_is_not_compared() -> None:
+    made = bound(plan(*scale(4), *restart(), *scale(4)), (SEEN,), POLICY)
+    assert [moved(made, index, {"state": "running"}) for index in (1, 2, 3)] == ["", "", ""]
+
+
+@pytest.mark.parametrize("found", [0, 1, 3, 4])
+def test_more_or_fewer_targets_than_were_shown_are_a_drift(found: int) -> None:
+    two = bound(plan(*scale(4), *scale(4)), (SEEN, SEEN), POLICY)
+    assert drift(two, (SEEN,) * found, POLICY.version) == f"{found} targets were found where 2 were shown"
