@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sentinel.clock import iso
 from sentinel.detection.curves import Curve, Explained
-from sentinel.detection.explanation import number
+from sentinel.detection.explanation import number, spreads
 from sentinel.detection.parts import SAYS, Part
 
 DPI = 100
@@ -131,6 +131,10 @@ def _title(figure: Figure, explained: Explained) -> None:
     if part in (Part.LEVEL, Part.SEASON):
         what = f"{of.distance:.1f} spreads {'above' if of.value >= of.usual else 'below'} usual"
         what += f" ({number(of.usual)}), opens at {of.threshold:.1f}"
+    elif part in (Part.CHANGE, Part.SHIFT):
+        what = (
+            f"{SAYS[part]}, by {spreads(of.distance)} spreads from {number(of.usual)}; opens at {spreads(of.threshold)}"
+        )
     elif part is Part.RULE and of.rule:
         what = f"{number(of.value)} is {of.rule}"
     else:

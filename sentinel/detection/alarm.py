@@ -131,6 +131,13 @@ class Book:
         found[there] = self.alarm.part[places[there]] == int(part)
         return found
 
+    def is_open(self, places: NDArray[np.int32]) -> Bools:
+        """Where there is an open alarm; `places`: -1 where there is none."""
+        found = np.zeros(len(places), np.bool_)
+        there = np.flatnonzero(places >= 0)
+        found[there] = self.alarm.open[places[there]]
+        return found
+
     def opened(self) -> NDArray[np.int64]:
         """Places of the anomalies that are open now."""
         return np.flatnonzero(self.alarm.open & (self.alarm.row >= 0))

@@ -47,6 +47,22 @@ EXCESS_CLIP = np.float32(5.0)
 FIRST_Q99, FIRST_EXCESS = 2.8, 0.35  # near a Gaussian's 2.6 and 0.34, on the side of silence
 LEAST_Q99 = np.float32(0.5)
 
+# How fast a series moves and whether its level has moved are told by means of unlike memory, as in control charts by
+# exponential weighting (Roberts, Technometrics 1(3), 1959): a sample against three, and twenty against five hundred.
+# These were chosen after six trials on SMD's training parts (benchmarks/detection_parts.py), none of it by series.
+QUICK_RATE = np.float32(0.3)
+RECENT_RATE = np.float32(0.05)
+SLOW_RATE = np.float32(0.002)
+FIRST_SHIFT_Q99 = 0.5
+SHIFT_FROM_MS = 104_400_000  # 29 hours: before, the rise of a first morning would be a shift
+FASTER = np.float32(1.2)  # times the fastest move in memory, put right by how rare an alarm is to be
+FASTEST_MEMORY = np.float32(1e4)  # samples, after which the record has faded to a third
+FASTEST_FADES = np.float32(0.9999)
+YOUNG_FADES = np.float32(0.2)  # of a young series, whose first record is a guess: by sample, over their number
+FASTEST_GROWS = np.float32(1.5)  # at most, by sample: an outlier is no speed
+FIRST_FASTEST = 3.0
+LEAST_FASTEST = np.float32(3.0)  # in least spreads that count
+
 FLAT_LEAST = np.float32(15.0)  # a run this long of one value is nothing in a series that moves
 FLAT_TIMES = np.float32(4.0)  # as long as the longest run before
 CAUTION_FADES = np.float32(0.9995)  # a sample, of what a series has become more cautious by
@@ -73,6 +89,12 @@ def spoken(seen: Singles, since_ms: Longs, at_ms: Longs) -> Floats:
     lasted_s = np.maximum(at_ms - since_ms, 1) / 1000.0
     often: Floats = np.maximum(seen, 1) * (_DAY_S / lasted_s)
     return often
+
+
+def remembered(seen: Singles) -> Singles:
+    """How many samples the record of a series' speed is of."""
+    count: Singles = np.minimum(np.maximum(seen, np.float32(1.0)), FASTEST_MEMORY)
+    return count
 
 
 def threshold(q99: Singles, excess: Singles, samples_a_day: Singles, alarms_per_day: Singles) -> Singles:

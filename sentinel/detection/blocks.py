@@ -40,13 +40,19 @@ class Columns(NamedTuple):
     excess: Singles
     caution: Singles
     z: Singles
+    quick: Singles
+    recent: Singles
+    slow: Singles
+    fastest: Singles
+    shift_q99: Singles
 
 
 class Work(NamedTuple):
     """What scoring finds of samples. x: the value in the units of the series. known, days: the table at their time of
     day, and how long it has been learned. residual, left: how far x is from the level, and from the table and what it
-    usually leaves; bound, daily_bound: the spreads that count against them. z: distance by the model that speaks. run:
-    how often x has come on end. slot_s: seconds of a slot of the table."""
+    usually leaves; bound, daily_bound: the spreads that count against them. z: distance by the model that speaks;
+    change, shift: of x from the newest samples, and of these from the older ones, in spreads. run: how often x has come
+    on end. slot_s: seconds of a slot of the table."""
 
     x: Singles
     residual: Singles
@@ -54,6 +60,8 @@ class Work(NamedTuple):
     left: Singles
     daily_bound: Singles
     z: Singles
+    change: Singles
+    shift: Singles
     run: Singles
     step_s: Singles
     slot_s: Singles
@@ -82,24 +90,24 @@ def view(c: Columns, a: int, b: int) -> Columns:
         c.origin[a:b], c.unit[a:b], c.since_ms[a:b], c.last_ms[a:b], c.watch[a:b], c.zero[a:b], c.seen[a:b],
         c.level[a:b], c.spread[a:b], c.daily[a:b], c.daily_spread[a:b], c.plain_error[a:b], c.daily_error[a:b],
         c.low[a:b], c.high[a:b], c.last[a:b], c.run[a:b], c.longest[a:b], c.q99[a:b], c.excess[a:b], c.caution[a:b],
-        c.z[a:b],
+        c.z[a:b], c.quick[a:b], c.recent[a:b], c.slow[a:b], c.fastest[a:b], c.shift_q99[a:b],
     )  # fmt: skip
 
 
 @compiled
 def empty(rows: int) -> Columns:
-    s = np.empty((17, rows), np.float32)
+    s = np.empty((22, rows), np.float32)
     return Columns(
         np.empty(rows, np.float64), np.empty(rows, np.float64), np.empty(rows, np.int64), np.empty(rows, np.int64),
         np.empty(rows, np.int32), s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11], s[12],
-        s[13], s[14], s[15], s[16],
+        s[13], s[14], s[15], s[16], s[17], s[18], s[19], s[20], s[21],
     )  # fmt: skip
 
 
 @compiled
 def empty_work(rows: int) -> Work:
-    s = np.empty((11, rows), np.float32)
-    return Work(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10])
+    s = np.empty((13, rows), np.float32)
+    return Work(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11], s[12])
 
 
 @compiled
@@ -117,6 +125,8 @@ def copy(to: Columns, i: int, c: Columns, r: int) -> None:
     to.plain_error[i], to.daily_error[i] = c.plain_error[r], c.daily_error[r]
     to.low[i], to.high[i], to.last[i], to.run[i], to.longest[i] = c.low[r], c.high[r], c.last[r], c.run[r], c.longest[r]
     to.q99[i], to.excess[i], to.caution[i], to.z[i] = c.q99[r], c.excess[r], c.caution[r], c.z[r]
+    to.quick[i], to.recent[i], to.slow[i] = c.quick[r], c.recent[r], c.slow[r]
+    to.fastest[i], to.shift_q99[i] = c.fastest[r], c.shift_q99[r]
 
 
 @compiled
@@ -153,6 +163,6 @@ def table_view(w: Work, table: Singles, days: Singles, at_ms: int, a: int, b: in
     kind, slot = _place_of(at_ms)
     w.slot_s[:] = _slot_s(kind)
     return Work(
-        w.x, w.residual, w.bound, w.left, w.daily_bound, w.z, w.run, w.step_s, w.slot_s,
+        w.x, w.residual, w.bound, w.left, w.daily_bound, w.z, w.change, w.shift, w.run, w.step_s, w.slot_s,
         table[slot, a:b], days[kind, a:b],
     )  # fmt: skip

@@ -16,7 +16,7 @@ from sentinel.ids import Fingerprint
 from sentinel.telemetry.series import Series
 from sentinel.telemetry.series_index import SeriesIndex
 
-VERSION = 2  # raise it whenever a column is added or means something else
+VERSION = 3  # raise it whenever a column is added or means something else
 _MAGIC = b"SDET"
 _HEADER = len(_MAGIC) + 2 + 4
 

@@ -14,7 +14,7 @@ Singles = NDArray[np.float32]
 
 @dataclass(slots=True)
 class Baseline:
-    """What a series is usually like; 104 bytes a series. Columns are float32 unless said.
+    """What a series is usually like; 124 bytes a series. Columns are float32 unless said.
 
     origin, unit (float64): x = (value - origin) / unit is what all others are told in; zero: where the value nought
     lies in it. seen: samples learned since `since_ms` (int64). level, spread: of the plain model. daily, daily_spread:
@@ -22,8 +22,10 @@ class Baseline:
     flagged or not. low, high: the range ever seen. last: the newest sample, which came `run`
     times on end; longest: the longest such run that ended. q99, excess: the running 99th percentile of the distance z
     and the mean excess over it. caution: factor on the opening threshold, 1 and above, raised by each anomaly and
-    fading. z: of the newest sample. last_ms (int64): its time, NEVER_MS before the first. watch (int32): the row of its
-    alarm, -1 while nothing is unusual.
+    fading. z: of the newest sample. quick, recent, slow: means of the newest few samples, of some twenty and of some
+    five hundred; fastest: the furthest that a sample was from the first of them, in spreads, fading;
+    shift_q99: the running 99th percentile of how far the second is from the third. last_ms (int64): its time, NEVER_MS
+    before the first. watch (int32): the row of its alarm, -1 while nothing is unusual.
     """
 
     origin: NDArray[np.float64]
@@ -48,6 +50,11 @@ class Baseline:
     excess: Singles
     caution: Singles
     z: Singles
+    quick: Singles
+    recent: Singles
+    slow: Singles
+    fastest: Singles
+    shift_q99: Singles
 
 
 @dataclass(slots=True)
@@ -88,6 +95,8 @@ _FRESH: dict[str, float | int] = {
     "unit": 1.0,
     "q99": 2.8,
     "excess": 0.35,
+    "fastest": 3.0,
+    "shift_q99": 0.5,
 }
 
 

@@ -58,7 +58,12 @@ def of_series(state: State, row: int, config: DetectorConfig, anomaly: Anomaly |
     novelty, needed = _novelty(state, row, base, float(per_day[0]))
     if part is Part.PATTERN and needed is not None:
         novelty = min(score / OPEN_SCORE * needed, NOVELTY_CAP)
-    threshold = usually * caution
+    threshold, percentile = usually * caution, float(base.q99[0])
+    if part in (Part.CHANGE, Part.SHIFT) and anomaly is not None:  # these have a threshold of their own, in the band
+        spread = float(_usual(state, row, base, plain=True).spread[slot])
+        distance = ratio(abs(value - center), spread)
+        threshold = caution * ratio(anomaly.expected_high - center, spread)
+        percentile = float(base.shift_q99[0]) if part is Part.SHIFT else threshold / caution
     limit, run = float(tier.FLAT_TIMES) * max(float(base.longest[0]), float(tier.FLAT_LEAST)), float(base.run[0])
     if part is Part.FLAT and run <= limit:  # the run has ended and is the longest now; the one before is forgotten
         run, limit = float(base.longest[0]), 0.0
@@ -77,7 +82,7 @@ def of_series(state: State, row: int, config: DetectorConfig, anomaly: Anomaly |
         threshold=threshold,
         expected_low=center - threshold * spread,
         expected_high=center + threshold * spread,
-        percentile=float(base.q99[0]),
+        percentile=percentile,
         excess=float(base.excess[0]),
         caution=caution,
         samples_a_day=float(spoken[0]),
@@ -94,7 +99,7 @@ def of_series(state: State, row: int, config: DetectorConfig, anomaly: Anomaly |
         last_at_ms=last_ms,
     )
     # Without an anomaly the band is drawn to tell what is usual, and caution after an alarm is not.
-    return explanation, _band(usual, threshold if anomaly else usually)
+    return explanation, _band(usual, usually * (caution if anomaly else 1.0))
 
 
 def of_service(state: State, series: Series, slot: int, config: DetectorConfig, anomaly: Anomaly | None) -> Explanation:
@@ -131,9 +136,10 @@ def of_service(state: State, series: Series, slot: int, config: DetectorConfig, 
     )
 
 
-def _usual(state: State, row: int, base: Baseline) -> _Usual:
+def _usual(state: State, row: int, base: Baseline, *, plain: bool = False) -> _Usual:
     least = tier.floor(base.level, base.zero)
-    seasonal = np.asarray(tier.trusts_season(base.plain_error, base.daily_error, state.season.days[:, row]))[_WEEK]
+    trusted = np.asarray(tier.trusts_season(base.plain_error, base.daily_error, state.season.days[:, row]))[_WEEK]
+    seasonal = trusted & (not plain)
     center = np.where(seasonal, state.season.table[:, row] + base.daily, base.level).astype(np.float64)
     spread = np.maximum(np.where(seasonal, base.daily_spread, base.spread), least).astype(np.float64)
     with np.errstate(over="ignore"):

@@ -138,20 +138,28 @@ def number(value: float) -> str:
     return f"{value:.0f}"
 
 
+def spreads(distance: float) -> str:
+    """A distance in spreads, in as many digits as tell it from its threshold."""
+    return f"{distance:.2f}" if distance < 2 else f"{distance:.1f}"
+
+
 def _often(rate: float) -> str:
     """`0.01 times a day` in words that mean something to people."""
     return f"{number(rate)} times a day" if rate >= 0.5 else f"once in {number(1 / rate)} days"
+
+
+def _caution(of: Explanation) -> str:
+    return f", times {of.caution:.1f} as it alarmed not long ago" if of.caution >= _NOTED else ""
 
 
 def _far(of: Explanation) -> str:
     side = "above" if of.value >= of.usual else "below"
     when = " at this time of day" if of.seasonal else ""
     beyond = of.threshold / of.caution - of.percentile
-    caution = f", times {of.caution:.1f} as it alarmed not long ago" if of.caution >= _NOTED else ""
     return (
         f"{number(of.value)} is {of.distance:.1f} spreads {side} what is usual{when} ({number(of.usual)}); an anomaly "
         f"opens at {of.threshold:.1f}: {beyond:.1f} beyond its own 99th percentile of {of.percentile:.1f}, which a "
-        f"sample of it passes {_often(of.alarms_per_day)} by its own past (policy {of.policy}){caution}"
+        f"sample of it passes {_often(of.alarms_per_day)} by its own past (policy {of.policy}){_caution(of)}"
     )
 
 
@@ -186,15 +194,35 @@ def _together(of: Explanation) -> str:
         f"{each.metric} {'up' if each.spreads >= 0 else 'down'} {abs(each.spreads):.1f} spreads"
         for each in of.moved[:_SHOWN]
     )
-    caution = f", times {of.caution:.1f} as it alarmed not long ago" if of.caution >= _NOTED else ""
     return (
         f"the metrics of {of.service} are together {of.distance:.1f} times as far out as the 99th percentile of their "
-        f"past; an anomaly opens at {of.threshold:.1f}, passed {_often(of.alarms_per_day)} by that past{caution}"
+        f"past; an anomaly opens at {of.threshold:.1f}, passed {_often(of.alarms_per_day)} by that past{_caution(of)}"
         + (f"; most: {most}" if most else "")
     )
 
 
+def _faster(of: Explanation) -> str:
+    side = "above" if of.value >= of.usual else "below"
+    return (
+        f"{number(of.value)} is {spreads(of.distance)} spreads {side} the samples just before it ({number(of.usual)}), "
+        f"a move faster than any it made before; an anomaly opens at {spreads(of.threshold)} (policy {of.policy})"
+        f"{_caution(of)}"
+    )
+
+
+def _moved(of: Explanation) -> str:
+    side = "above" if of.value >= of.usual else "below"
+    return (
+        f"the mean of its newest samples, {number(of.value)}, is {spreads(of.distance)} spreads {side} that of the last "
+        f"several hundred ({number(of.usual)}); an anomaly opens at {spreads(of.threshold)}, by as much beyond its own 99th "
+        f"percentile of {spreads(of.percentile)} as a sample of it comes {_often(of.alarms_per_day)} (policy {of.policy})"
+        f"{_caution(of)}"
+    )
+
+
 _SENTENCES = {
+    Part.CHANGE: _faster,
+    Part.SHIFT: _moved,
     Part.FLAT: _flat,
     Part.PATTERN: _pattern,
     Part.RULE: _rule,

@@ -11,6 +11,7 @@ from sentinel.detection.blocks import Work
 from sentinel.detection.columns import Alarm, Baseline, Rows, Singles
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.kernel import Lessons
+from sentinel.detection.motion import shift, speed
 from sentinel.detection.parts import Part
 from sentinel.detection.services import Frames
 from sentinel.detection.state import Novelty, State
@@ -59,57 +60,9 @@ def judge(state: State, base: Baseline, seen: Seen, told: Told) -> Lessons:
     it nor the mean excess, or the second sample of an anomaly would be judged by its first. The rise of every morning
     is flagged until the table by time of day speaks, so until then that learns from what is flagged.
     """
-    rows, work, least = seen.rows, seen.scored, tier.floor(base.level, base.zero)
-    policy = state.policies.of(rows)
-    spoken = samples_a_day(base.seen, base.since_ms, seen.at_ms)
-    needed = tier.threshold(base.q99, base.excess, spoken, policy.alarms_per_day) * base.caution
-    scored = base.seen >= seen.config.grace_samples
-    seasonal = tier.trusts_season(base.plain_error, base.daily_error, work.days)
-    center = np.where(seasonal, work.known + base.daily, base.level)
-    spread = np.where(seasonal, base.daily_spread, base.spread)
-    part = np.where(seasonal, int(Part.SEASON), int(Part.LEVEL))
-    up = work.x > center
-    fits = scored & policy.learned & ((policy.side == 0) | ((policy.side > 0) == up))
-    strength: Floats = (work.z / needed * fits).astype(np.float64)
-    stays: Floats = strength * base.caution  # caution makes opening harder, and what is open no shorter
-    limit = tier.FLAT_TIMES * np.maximum(base.longest, tier.FLAT_LEAST)
-    stuck = (work.run > limit) & scored & policy.learned & (base.spread > least)
-    novelty, breached = seen.novelty, seen.breached
-    by_pattern = state.book.spoke(base.watch, Part.PATTERN)
-    for name, speaks, holds in (
-        (Part.FLAT, work.run / limit * stuck, work.run / limit * stuck),
-        (Part.PATTERN, None, None)
-        if novelty is None
-        else (
-            Part.PATTERN,
-            novelty.heard / novelty.needed * fits,
-            novelty.raw / novelty.needed * (fits & by_pattern),
-        ),
-        (Part.RULE, None, None) if breached is None else (Part.RULE, breached * 1.0, breached * 1.0),
-    ):
-        if speaks is not None and holds is not None:
-            part[speaks > strength] = int(name)
-            strength = np.maximum(strength, speaks)
-            stays = np.maximum(stays, holds)
-    if breached is not None:
-        up = np.where(breached, state.policies.breach_up(rows, seen.raw), up)
-        scored = scored | breached
-    # What is expected is the same however cautious the series has become.
-    band = (needed / base.caution * np.maximum(spread, least)).astype(np.float64)
-    judged = Scored(
-        at_ms=seen.at_ms,
-        value=seen.raw,
-        score=np.minimum(OPEN_SCORE * np.maximum(strength, stays), SCORE_CAP),
-        low=base.origin + (center - band) * base.unit,
-        high=base.origin + (center + band) * base.unit,
-        up=up,
-        hot=strength >= 1,
-        unusual=stays >= CLOSE_SHARE,
-        scored=scored,
-        part=part,
-        fast=part == int(Part.PATTERN),
-    )
-    lessons = Lessons(*np.ones((3, len(rows)), np.bool_))
+    rows = seen.rows
+    judged, seasonal = _weighed(state, base, seen)
+    lessons = Lessons(*np.ones((4, len(rows)), np.bool_))
     watched = np.flatnonzero(judged.hot | (base.watch >= 0))
     if len(watched):
         chosen = _picked(judged, watched)
@@ -117,9 +70,16 @@ def judge(state: State, base: Baseline, seen: Seen, told: Told) -> Lessons:
         base.watch[watched] = places
         afresh = watched[verdict.relearn]
         base.seen[afresh], base.q99[afresh], base.excess[afresh] = 0, tier.FIRST_Q99, tier.FIRST_EXCESS
+        base.fastest[afresh], base.shift_q99[afresh] = tier.FIRST_FASTEST, tier.FIRST_SHIFT_Q99
         lessons.level[watched] = ~verdict.flagged | verdict.relearn | ~chosen.scored
         lessons.daily[watched] = lessons.level[watched] | ~seasonal[watched]
         lessons.percentile[watched] = ~alarm.open
+        lessons.recent[watched] = lessons.level[watched] | (alarm.open & (alarm.part == int(Part.SHIFT)))
+        faster = verdict.opened & (alarm.part == int(Part.CHANGE))
+        at = watched[faster]
+        half = (alarm.peak_high - alarm.peak_low)[faster] / 2 / base.unit[at] / seen.scored.bound[at]
+        moved_by = half * base.caution[at] * alarm.peak[faster] / OPEN_SCORE
+        base.fastest[at] = np.maximum(base.fastest[at], moved_by)  # it is known from now on
         opened = watched[verdict.opened]
         base.caution[opened] = np.minimum(base.caution[opened] * CAUTION_STEP, CAUTION_CAP)
         state.hush(rows[watched[alarm.open]])
@@ -157,6 +117,68 @@ def judge_frames(state: State, frames: Frames, config: DetectorConfig, told: Tol
     opened = slots[verdict.opened]
     state.service_caution[opened] = np.minimum(state.service_caution[opened] * float(CAUTION_STEP), float(CAUTION_CAP))
     told.services.append((alarm, verdict, judged.at_ms))
+
+
+def _weighed(state: State, base: Baseline, seen: Seen) -> tuple[Scored, Bools]:
+    """What every part says of each sample, the strongest of them, and where the model by time of day speaks."""
+    rows, work, policy = seen.rows, seen.scored, state.policies.of(seen.rows)
+    spoken = samples_a_day(base.seen, base.since_ms, seen.at_ms)
+    usually = tier.threshold(base.q99, base.excess, spoken, policy.alarms_per_day)
+    scored = base.seen >= seen.config.grace_samples
+    seasonal = tier.trusts_season(base.plain_error, base.daily_error, work.days)
+    center = np.where(seasonal, work.known + base.daily, base.level)
+    spread = np.maximum(np.where(seasonal, base.daily_spread, base.spread), tier.floor(base.level, base.zero))
+    part = np.where(seasonal, int(Part.SEASON), int(Part.LEVEL))
+    up = work.x > center
+    sided = policy.sided(up) & scored
+    strength: Floats = (work.z / (usually * base.caution) * sided).astype(np.float64)
+    stays: Floats = strength * base.caution  # caution makes opening harder, and what is open no shorter
+    x, half, beyond = work.x, usually * spread, usually / base.q99
+    opened, by_shift = state.book.is_open(base.watch), state.book.spoke(base.watch, Part.SHIFT)
+    grew = ~seasonal & (seen.at_ms - base.since_ms >= tier.SHIFT_FROM_MS)
+    recorded = tier.threshold(base.q99, base.excess, tier.remembered(base.seen), np.ones_like(base.seen))
+    for each in (
+        speed(base, work, tier.FASTER * usually / recorded, opened),
+        shift(base, work, beyond, grew, by_shift),
+    ):
+        speaks = each.strength(policy, base.caution) * scored
+        by = (strength < 1) & (speaks > strength)  # what is far from its level is told as that
+        part[by] = int(each.part)
+        strength, stays = np.where(by, speaks, strength), np.maximum(stays, speaks * base.caution * each.holds)
+        x, center, up = np.where(by, each.x, x), np.where(by, each.usual, center), np.where(by, each.up, up)
+        half = np.where(by, each.needed * work.bound, half)
+    limit = tier.FLAT_TIMES * np.maximum(base.longest, tier.FLAT_LEAST)
+    stuck = (work.run > limit) & scored & policy.learned & (base.spread > tier.floor(base.level, base.zero))
+    flat = (work.run / limit * stuck).astype(np.float64)
+    others: list[tuple[Part, Floats, Floats]] = [(Part.FLAT, flat, flat)]
+    if seen.novelty is not None:
+        news, by_pattern = seen.novelty, state.book.spoke(base.watch, Part.PATTERN)
+        heard, raw = news.heard / news.needed, news.raw / news.needed
+        others.append((Part.PATTERN, np.where(sided, heard, 0.0), np.where(sided & by_pattern, raw, 0.0)))
+    if seen.breached is not None:
+        breached = seen.breached.astype(np.float64)
+        others.append((Part.RULE, breached, breached))
+    for name, speaks, holds in others:
+        part[speaks > strength] = int(name)
+        strength, stays = np.maximum(strength, speaks), np.maximum(stays, holds)
+    if seen.breached is not None:
+        up = np.where(seen.breached, state.policies.breach_up(rows, seen.raw), up)
+        scored = scored | seen.breached
+    judged = Scored(
+        at_ms=seen.at_ms,
+        value=np.where(part == int(Part.SHIFT), base.origin + x.astype(np.float64) * base.unit, seen.raw),
+        score=np.minimum(OPEN_SCORE * np.maximum(strength, stays), SCORE_CAP),
+        # What is expected is the same however cautious the series has become.
+        low=base.origin + (center - half.astype(np.float64)) * base.unit,
+        high=base.origin + (center + half.astype(np.float64)) * base.unit,
+        up=up,
+        hot=strength >= 1,
+        unusual=stays >= CLOSE_SHARE,
+        scored=scored,
+        part=part,
+        fast=part == int(Part.PATTERN),
+    )
+    return judged, seasonal
 
 
 def samples_a_day(seen: Singles, since_ms: Longs, at_ms: Longs) -> Singles:

@@ -25,7 +25,7 @@ from sentinel.detection.blocks import (
 )
 from sentinel.detection.columns import Rows, Singles
 from sentinel.detection.compiled import compiled
-from sentinel.detection.steps import OVER, codes, move_excess, needed_of, score, teach
+from sentinel.detection.steps import OVER, codes, is_hot, move_excess, needed_of, score, teach
 
 Bools = NDArray[np.bool_]
 
@@ -48,11 +48,13 @@ class Samples(NamedTuple):
 
 
 class Lessons(NamedTuple):
-    """Which candidates teach the level, the model by time of day, and the percentile with the excess: bool[n] each."""
+    """Which candidates teach the level, the model by time of day, the percentiles with the excess, and the mean of the
+    newest samples: bool[n] each."""
 
     level: Bools
     daily: Bools
     percentile: Bools
+    recent: Bools
 
 
 class Told(NamedTuple):
@@ -86,7 +88,7 @@ def advance(c: Columns, table: Singles, days: Singles, s: Samples, told: Told) -
         else:
             gather(c, table, days, rows, at_ms, here, w)
         score(m, here, raw, w)
-        found = codes(m, here, w, s.grace, code)
+        found = codes(m, here, at_ms, w, s.grace, code)
         for i in range(min(m, max(len(s.forced) - a, 0))):
             code[i] |= s.forced[a + i]
             found += s.forced[a + i]
@@ -95,10 +97,10 @@ def advance(c: Columns, table: Singles, days: Singles, s: Samples, told: Told) -
             for i in range(m):
                 if code[i] == OVER:
                     needed = needed_of(here, i, at_ms[i], s.asked[s.policy[rows[i]]])
-                    if w.z[i] < needed * here.caution[i]:
+                    if not is_hot(here, w, i, at_ms[i], needed * here.caution[i]):
                         code[i] = 0
                         # Only the first of a run teaches: a leak that climbs is one event, and must not raise its bar.
-                        if here.z[i] <= here.q99[i]:
+                        if w.z[i] > here.q99[i] and here.z[i] <= here.q99[i]:
                             here.excess[i] = move_excess(here.q99[i], here.excess[i], w.z[i], needed)
                 if code[i]:
                     told.candidates[candidates] = a + i
@@ -148,6 +150,8 @@ def learn(c: Columns, table: Singles, days: Singles, s: Samples, here: Columns, 
     m = len(s.rows)
     level, spread, seen = here.level.copy(), here.spread.copy(), here.seen.copy()
     daily, daily_spread, known, q99 = here.daily.copy(), here.daily_spread.copy(), w.known.copy(), here.q99.copy()
+    quick, recent, slow = here.quick.copy(), here.recent.copy(), here.slow.copy()
+    fastest, shift_q99 = here.fastest.copy(), here.shift_q99.copy()
     for i in range(m):
         if seen[i] == 0:  # learns afresh from here on
             here.since_ms[i] = s.at_ms[i]
@@ -159,8 +163,15 @@ def learn(c: Columns, table: Singles, days: Singles, s: Samples, here: Columns, 
     for i in range(m):
         if not lessons.level[i]:
             here.level[i], here.spread[i], here.seen[i] = level[i], spread[i], seen[i]
+            # The table may learn a rise that is flagged each morning. What follows quickly may not: in a fault it would
+            # prove the model by time of day right, and call the end of it wrong.
+            here.daily[i] = daily[i]
+            here.quick[i], here.slow[i], here.fastest[i] = quick[i], slow[i], fastest[i]
         if not lessons.daily[i]:
-            here.daily[i], here.daily_spread[i], w.known[i] = daily[i], daily_spread[i], known[i]
+            here.daily_spread[i], w.known[i] = daily_spread[i], known[i]
         if not lessons.percentile[i]:
-            here.q99[i] = q99[i]
+            here.q99[i], here.shift_q99[i] = q99[i], shift_q99[i]
+            here.quick[i] = w.x[i]  # an anomaly is open, and its end, however far the way, is no news
+        if not lessons.recent[i]:
+            here.recent[i] = recent[i]
         scatter(c, table, days, s.rows[i], s.at_ms[i], here, w, i)

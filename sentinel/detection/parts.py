@@ -13,6 +13,8 @@ class Part(IntEnum):
     RULE = 4
     NO_DATA = 5
     SERVICE = 6
+    CHANGE = 7
+    SHIFT = 8
 
     @property
     def label(self) -> str:
@@ -27,5 +29,7 @@ SAYS = {
     Part.PATTERN: "a shape or a range never seen in its past",
     Part.RULE: "beyond a threshold that people set",
     Part.NO_DATA: "silent, though it used to speak",
+    Part.CHANGE: "moved faster than it ever does",
+    Part.SHIFT: "its level has moved",
     Part.SERVICE: "several metrics of the service moved together",
 }

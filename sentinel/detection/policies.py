@@ -23,6 +23,11 @@ class Judged:
     learned: Bools
     side: NDArray[np.int8]
 
+    def sided(self, up: Bools) -> Bools:
+        """Where a move `up` (or down) is judged by what was learned, and matters."""
+        matters: Bools = self.learned & ((self.side == 0) | ((self.side > 0) == up))
+        return matters
+
 
 class Policies:
     """Policies by place in the configuration, and the place of each row's. Burn rates are means over time by row."""

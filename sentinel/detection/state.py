@@ -177,7 +177,7 @@ class State:
         ratio = np.exp2(np.clip(np.round(np.log2(spread)), -100, 100)).astype(np.float32)
         base.origin = base.origin + shift.astype(np.float64) * base.unit
         base.unit = base.unit * ratio.astype(np.float64)
-        for name in ("zero", "low", "high", "last", "level", "daily"):
+        for name in ("zero", "low", "high", "last", "level", "daily", "quick", "recent", "slow"):
             setattr(base, name, (getattr(base, name) - shift) / ratio)
         for name in ("spread", "daily_spread", "plain_error", "daily_error"):
             setattr(base, name, getattr(base, name) / ratio)

@@ -20,15 +20,19 @@ _DAILY_LEVEL_RATE, _DAILY_SPREAD_RATE = tier.DAILY_LEVEL_RATE, tier.DAILY_SPREAD
 _FLAT_LEAST, _FLAT_TIMES, _CAUTION_FADES = tier.FLAT_LEAST, tier.FLAT_TIMES, tier.CAUTION_FADES
 _TAIL, _TAIL_RATE, _LEAST_Q99, _Z_CAP = tier.TAIL, tier.TAIL_RATE, tier.LEAST_Q99, tier.Z_CAP
 _X_CAP = float(tier.X_CAP)
-_SECONDS = np.float32(1e-3)
+_QUICK_RATE, _RECENT_RATE, _SLOW_RATE = tier.QUICK_RATE, tier.RECENT_RATE, tier.SLOW_RATE
+_SHIFT_FROM_MS, _YOUNG_FADES, _FASTER = tier.SHIFT_FROM_MS, tier.YOUNG_FADES, tier.FASTER
+_FASTEST_FADES, _FASTEST_GROWS, _LEAST_FASTEST = tier.FASTEST_FADES, tier.FASTEST_GROWS, tier.LEAST_FASTEST
+_SECONDS = _THOUSANDTH = np.float32(1e-3)
 _DAYS = np.float32(1000.0 / DAY_MS)
 _FIRST_VISIT = np.float32(3.0)  # e-folds towards the mean within the first visit; 1 in the next, then fewer
-OVER = np.int32(2)  # a code: beyond its own 99th percentile, and nothing else
+OVER = np.int32(2)  # a code: beyond a 99th percentile of its own, and nothing else
 
 _floor = compiled(tier.floor)
 _trusts_season = compiled(tier.trusts_season)
 _threshold = compiled(tier.threshold)
 _spoken = compiled(tier.spoken)
+_remembered = compiled(tier.remembered)
 move_excess = compiled(tier.move_excess)
 
 
@@ -51,16 +55,23 @@ def score(m: int, c: Columns, raw: Floats, w: Work) -> None:
         far = w.left[i] if seasonal else w.residual[i]
         w.z[i] = min(abs(far) / (w.daily_bound[i] if seasonal else w.bound[i]), _Z_CAP)
     for i in range(m):
+        w.change[i] = min(abs(w.x[i] - c.quick[i]) / w.bound[i], _Z_CAP)
+    for i in range(m):
+        w.shift[i] = min(abs(c.recent[i] - c.slow[i]) / w.bound[i], _Z_CAP)
+    for i in range(m):
         w.run[i] = (c.run[i] + _ONE) if w.x[i] == c.last[i] else _ZERO
 
 
 @compiled
-def codes(m: int, c: Columns, w: Work, grace: np.float32, code: Ints) -> int:
+def codes(m: int, c: Columns, at_ms: Longs, w: Work, grace: np.float32, code: Ints) -> int:
     """Mark who needs a second look: 1 an alarm to keep or one value for too long, OVER; answers how many."""
     for i in range(m):
         code[i] = np.int32(c.watch[i] >= 0) | np.int32(w.run[i] > _FLAT_TIMES * max(c.longest[i], _FLAT_LEAST))
     for i in range(m):
-        code[i] |= OVER * np.int32((w.z[i] > c.q99[i]) & (c.seen[i] >= grace))
+        over = (w.z[i] > c.q99[i]) | (w.change[i] > c.fastest[i])
+        code[i] |= OVER * np.int32(over & (c.seen[i] >= grace))
+    for i in range(m):
+        code[i] |= OVER * np.int32((w.shift[i] > c.shift_q99[i]) & (at_ms[i] - c.since_ms[i] >= _SHIFT_FROM_MS))
     found = 0
     for i in range(m):
         found += int(code[i] > 0)
@@ -87,6 +98,14 @@ def _spread(spread: np.float32, cut: np.float32, seen: np.float32, rate: np.floa
 
 
 @compiled
+def _percentile(q99: np.float32, far: np.float32, seen: np.float32, grace: np.float32) -> np.float32:
+    """A running 99th percentile after one more distance; a young one moves fast."""
+    rate = max(_TAIL_RATE, _FOUR / (seen + _TWENTY))
+    moved = max(q99 * ((rate if far > q99 else _ZERO) + (_ONE - rate * _TAIL)), _LEAST_Q99)
+    return np.float32(moved if seen >= grace else q99)
+
+
+@compiled
 def teach(m: int, c: Columns, at_ms: Longs, grace: np.float32, w: Work) -> None:
     """Move all that a series is usually like on by the samples that `w` is of, but for the mean excess."""
     for i in range(m):
@@ -100,9 +119,22 @@ def teach(m: int, c: Columns, at_ms: Longs, grace: np.float32, w: Work) -> None:
     for i in range(m):
         c.daily_error[i] += _ERROR_RATE * (abs(w.left[i]) - c.daily_error[i])
     for i in range(m):
-        q99, rate = c.q99[i], max(_TAIL_RATE, _FOUR / (c.seen[i] + _TWENTY))
-        moved = max(q99 * ((rate if w.z[i] > q99 else _ZERO) + (_ONE - rate * _TAIL)), _LEAST_Q99)
-        c.q99[i] = moved if c.seen[i] >= grace else q99
+        c.q99[i] = _percentile(c.q99[i], w.z[i], c.seen[i], grace)
+    for i in range(m):
+        fastest, least = c.fastest[i], _LEAST_FASTEST * max(_floor(c.level[i], c.zero[i]) / w.bound[i], _THOUSANDTH)
+        fades = min(_FASTEST_FADES, _ONE - _YOUNG_FADES / (c.seen[i] + _ONE))
+        c.fastest[i] = max(fastest * fades, min(w.change[i], fastest * _FASTEST_GROWS), least)
+    for i in range(m):
+        c.shift_q99[i] = _percentile(c.shift_q99[i], w.shift[i], c.seen[i], grace)
+    for i in range(m):
+        cut = _cut(w.x[i] - c.quick[i], w.bound[i], c.seen[i])
+        c.quick[i] = _level(c.quick[i], cut, c.seen[i], _QUICK_RATE)
+    for i in range(m):
+        cut = _cut(w.x[i] - c.recent[i], w.bound[i], c.seen[i])
+        c.recent[i] = _level(c.recent[i], cut, c.seen[i], _RECENT_RATE)
+    for i in range(m):
+        cut = _cut(w.x[i] - c.slow[i], w.bound[i], c.seen[i])
+        c.slow[i] = _level(c.slow[i], cut, c.seen[i], _SLOW_RATE)
     for i in range(m):
         c.longest[i] = max(c.longest[i], _ZERO if w.run[i] > _ZERO else c.run[i])
     for i in range(m):
@@ -144,3 +176,18 @@ def needed_of(c: Columns, i: int, at_ms: int, asked: np.float32) -> np.float32:
     """The distance at which a sample of row i is unusual, were it not cautious."""
     spoken = np.float32(_spoken(c.seen[i], c.since_ms[i], at_ms))
     return np.float32(_threshold(c.q99[i], c.excess[i], spoken, asked))
+
+
+@compiled
+def is_hot(c: Columns, w: Work, i: int, at_ms: int, needed: np.float32) -> bool:
+    """Whether row i is unusual by its distance, its speed or its shift, the first of which must reach `needed`."""
+    if w.z[i] >= needed:
+        return True
+    if w.change[i] >= _FASTER * c.fastest[i] * needed / _threshold(c.q99[i], c.excess[i], _remembered(c.seen[i]), _ONE):
+        return True
+    grew = at_ms - c.since_ms[i] >= _SHIFT_FROM_MS
+    return bool(
+        grew
+        and w.shift[i] * c.q99[i] >= c.shift_q99[i] * needed
+        and not _trusts_season(c.plain_error[i], c.daily_error[i], w.days[i])
+    )

@@ -150,5 +150,5 @@ def test_a_damaged_checkpoint_is_refused(garbage: bytes, place: int, byte: int) 
 def test_a_checkpoint_of_another_version_is_refused() -> None:
     whole = Detector(QUICK).checkpoint()
     other = whole[:4] + b"\x01" + whole[5:]
-    with pytest.raises(Invalid, match=r"checkpoint.version: got 1, expected 2"):
+    with pytest.raises(Invalid, match=r"checkpoint.version: got 1, expected 3"):
         Detector.restore(other, QUICK)
