@@ -213,9 +213,10 @@ def _faster(of: Explanation) -> str:
 def _moved(of: Explanation) -> str:
     side = "above" if of.value >= of.usual else "below"
     return (
-        f"the mean of its newest samples, {number(of.value)}, is {spreads(of.distance)} spreads {side} that of the last "
-        f"several hundred ({number(of.usual)}); an anomaly opens at {spreads(of.threshold)}, by as much beyond its own 99th "
-        f"percentile of {spreads(of.percentile)} as a sample of it comes {_often(of.alarms_per_day)} (policy {of.policy})"
+        f"the mean of its newest samples, {number(of.value)}, is {spreads(of.distance)} spreads {side} that of the "
+        f"last several hundred ({number(of.usual)}); an anomaly opens at {spreads(of.threshold)}, by as much beyond "
+        f"its own 99th percentile of {spreads(of.percentile)} as a sample of it comes {_often(of.alarms_per_day)} "
+        f"(policy {of.policy})"
         f"{_caution(of)}"
     )
 
