@@ -132,9 +132,8 @@ def _title(figure: Figure, explained: Explained) -> None:
         what = f"{of.distance:.1f} spreads {'above' if of.value >= of.usual else 'below'} usual"
         what += f" ({number(of.usual)}), opens at {of.threshold:.1f}"
     elif part in (Part.CHANGE, Part.SHIFT):
-        what = (
-            f"{SAYS[part]}, by {spreads(of.distance)} spreads from {number(of.usual)}; opens at {spreads(of.threshold)}"
-        )
+        what = f"{SAYS[part]}, by {spreads(of.distance)} spreads from {number(of.usual)}"
+        what += f"; opens at {spreads(of.threshold)}"
     elif part is Part.RULE and of.rule:
         what = f"{number(of.value)} is {of.rule}"
     else:

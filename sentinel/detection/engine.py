@@ -30,15 +30,23 @@ def run(state: State, rows: Rows, at_ms: Longs, raw: Floats, config: DetectorCon
     at_ms = np.require(at_ms, requirements=_FORM)
     raw = np.require(raw, requirements=_FORM)
     with np.errstate(over="ignore", invalid="ignore"):  # values near the end of float64's range
-        if isinstance(_compact(rows), slice):
-            _pass(state, rows, at_ms, raw, config, told)
+        where = _compact(rows)
+        if isinstance(where, slice):
+            _pass(state, where, rows, at_ms, raw, config, told)
         else:
             for at in _ranks(rows):
-                _pass(state, rows[at], at_ms[at], raw[at], config, told)
+                _pass(state, _compact(rows[at]), rows[at], at_ms[at], raw[at], config, told)
 
 
-def _pass(state: State, rows: Rows, at_ms: Longs, raw: Floats, config: DetectorConfig, told: Told) -> None:
-    where = _compact(rows)
+def _pass(
+    state: State,
+    where: Rows | slice,
+    rows: Rows,
+    at_ms: Longs,
+    raw: Floats,
+    config: DetectorConfig,
+    told: Told,
+) -> None:
     last_ms = state.baseline.last_ms[where]
     on_time = at_ms > last_ms
     if not on_time.all():

@@ -4,13 +4,17 @@ It tells the whole extent of a fault better than its beginning, so it keeps an a
 first services have it, for it takes 48 KB each at 64 metrics.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sentinel.detection.columns import Rows
+from sentinel.detection.compiled import compiled
 
 Singles = NDArray[np.float32]
 Floats = NDArray[np.float64]
+Longs = NDArray[np.int64]
 
 MOST_SERVICES = 256
 LEAST_WIDTH = 8
@@ -20,6 +24,56 @@ CAP = np.float32(20.0)
 RATE = 1e-5  # of a frame in the covariance, once it is past 1/n
 SMOOTHED = 3  # frames
 TAIL, TAIL_RATE, FIRST_Q99, LEAST_Q99 = 0.01, 0.005, 1.5, 0.05
+
+
+class _State(NamedTuple):
+    """`Movements` as compiled code takes it."""
+
+    rounds: Singles
+    inverse: Singles
+    frames: Longs
+    recent: Floats
+    q99: Floats
+    level: Floats
+
+
+@compiled
+def _widths(members: Longs) -> Longs:
+    """Each service's own, a power of two: sums over another's width could round otherwise."""
+    widths = np.full(len(members), LEAST_WIDTH)
+    for k in range(len(members)):
+        while widths[k] < members[k]:
+            widths[k] *= 2
+    return widths
+
+
+@compiled
+def _advance(slots: Rows, widths: Longs, residuals: Singles, metrics: Longs, s: _State) -> Floats:
+    result, turned = np.zeros(len(slots)), np.empty(s.rounds.shape[2], np.float32)
+    for k in range(len(slots)):
+        slot, width = slots[k], widths[k]
+        frames = s.frames[slot]
+        cut = s.rounds[slot, frames % ROUNDS]
+        for j in range(width):
+            cut[j] = min(max(residuals[k, j], -CAP), CAP)
+            turned[j] = np.float32(0.0)
+        for i in range(width):
+            for j in range(width):
+                turned[j] += cut[i] * s.inverse[slot, i, j]
+        squared = 0.0
+        for j in range(width):
+            squared += np.float64(turned[j]) * np.float64(cut[j])
+        s.recent[slot, frames % SMOOTHED] = np.sqrt(max(squared, 0.0) / max(metrics[k], 1))
+        smooth = 0.0
+        for each in range(SMOOTHED):
+            smooth += s.recent[slot, each] / SMOOTHED
+        if frames >= ROUNDS:
+            q99, rate = s.q99[slot], max(TAIL_RATE, 2 / (frames / 10 + 2))
+            result[k] = smooth / q99
+            s.q99[slot] = max(q99 * (1 + rate * ((1.0 if smooth > q99 else 0.0) - TAIL)), LEAST_Q99)
+        s.level[slot] = result[k]
+        s.frames[slot] = frames + 1
+    return result
 
 
 class Movements:
@@ -42,34 +96,17 @@ class Movements:
         covariance.
         """
         result = np.zeros(len(slots))
-        # Each service at a width of its own: sums over another's width could round otherwise.
-        widths = np.where(slots < MOST_SERVICES, np.exp2(np.ceil(np.log2(np.maximum(members, LEAST_WIDTH)))), 0)
-        for width in np.unique(widths[widths > 0]).astype(int).tolist():
-            at = np.flatnonzero(widths == width)
-            result[at] = self._step(slots[at], residuals[at, :width], metrics[at])
-        return result
-
-    def _step(self, slots: Rows, residuals: Singles, metrics: NDArray[np.int64]) -> Floats:
-        width = residuals.shape[1]
-        self._make_room(int(slots.max()) + 1, width)
-        cut = np.minimum(np.maximum(residuals, -CAP), CAP)
-        turned = np.matmul(cut[:, None, :], self.inverse[slots, :width, :width])[:, 0, :]
-        squared = (turned * cut).sum(axis=1, dtype=np.float64)
-        distance = np.sqrt(np.maximum(squared, 0.0) / np.maximum(metrics, 1))
-        frames = self.frames[slots]
-        self.recent[slots, frames % SMOOTHED] = distance
-        smooth = self.recent[slots].mean(axis=1)
-        known = frames >= ROUNDS
-        result: Floats = np.where(known, smooth / self.q99[slots], 0.0)
-        self.level[slots] = result
-        rate = np.maximum(TAIL_RATE, 2 / (frames / 10 + 2))
-        q99 = np.maximum(self.q99[slots] * (1 + rate * ((smooth > self.q99[slots]) - TAIL)), LEAST_Q99)
-        self.q99[slots] = np.where(known, q99, self.q99[slots])
-        self.rounds[slots, frames % ROUNDS, :width] = cut
-        self.frames[slots] = frames + 1
-        full = slots[(frames + 1) % ROUNDS == 0]
-        if len(full):
-            self._look(full, width)
+        at = np.flatnonzero(slots < MOST_SERVICES)
+        if not len(at):
+            return result
+        slots = slots[at]
+        widths = _widths(members[at])
+        self._make_room(int(slots.max()) + 1, int(widths.max()))
+        state = _State(self.rounds, self.inverse, self.frames, self.recent, self.q99, self.level)
+        result[at] = _advance(slots, widths, residuals[at], metrics[at], state)
+        full = self.frames[slots] % ROUNDS == 0
+        for width in np.unique(widths[full]).tolist():
+            self._look(slots[full & (widths == width)], width)
         return result
 
     def adopt(self, other: "Movements", theirs: Rows, mine: Rows, columns: Rows) -> None:

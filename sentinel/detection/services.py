@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sentinel.detection import frames
 from sentinel.detection.columns import Rows, roomier
 from sentinel.detection.movement import LEAST_WIDTH, Movements
 from sentinel.telemetry.series import Series
@@ -22,21 +23,9 @@ Singles = NDArray[np.float32]
 Ints = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 
-SLOW_RATE, FAST_RATE = np.float32(0.0002), np.float32(0.05)
-# A spread is never taken to be less than this share of the range ever seen: a metric that hardly moves is no oracle.
-SLOW_FLOOR, FAST_FLOOR = np.float32(0.01), np.float32(0.05)
-SLOW_CAP, FAST_CAP = np.float32(100.0), np.float32(10.0)
-TINY = np.float32(1e-9)
-YOUNG = 20  # samples of a series before its residuals count
-LARGEST = 3
 LEAST_MEMBERS = 4  # fewer series say nothing that they do not say alone
 MOST_MEMBERS = 64
-TAIL, TAIL_RATE = 0.01, 0.005
-LEAST_Q99 = 0.05
-EXCESS_RATE, FIRST_EXCESS, EXCESS_CLIP = 0.05, 0.2, 5.0
-LESS_SEEN = 1 - EXCESS_CLIP / (np.e**EXCESS_CLIP - 1)  # share of an exponential tail's mean excess, seen up to the clip
-GRACE_FRAMES = 60
-SETTLED_FRAMES = 3 * GRACE_FRAMES  # until then the percentiles themselves move too much to be exceeded
+FIRST_EXCESS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,24 +166,16 @@ class ServiceTier:
 
         x: in the units of each series, whose range so far is low to high.
         """
-        member = self.member
-        slot = member.service[rows]
-        big = self.group.count[slot] >= LEAST_MEMBERS
-        if not big.all() or not (slot >= 0).all():
-            keep = np.flatnonzero(big & (slot >= 0))
-            if not len(keep):
-                return []
-            rows = np.arange(rows.start, rows.stop)[keep] if isinstance(rows, slice) else rows[keep]
-            slot, x, low, high, at_ms = slot[keep], x[keep], low[keep], high[keep], at_ms[keep]
-        again = member.stamp[rows] == self.group.frame[slot]
-        judged = self._begin(np.unique(slot[again])) if again.any() else []
-        self._learn(rows, x, high - low)
-        member.stamp[rows] = self.group.frame[slot]
-        arrived = np.bincount(slot, minlength=len(self.group.count))
-        self.group.fresh += arrived
-        touched = np.flatnonzero(arrived)
-        np.maximum.at(self.group.frame_ms, slot, at_ms)
-        whole = touched[(self.group.fresh[touched] >= self.group.live[touched]) & ~self.group.scored[touched]]
+        places = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+        members, groups = self._member_columns(), self._group_columns()
+        chosen = frames.belonging(places, members.service, groups.size, LEAST_MEMBERS)
+        if not len(chosen):
+            return []
+        if len(chosen) < len(places):
+            places, x, low, high, at_ms = places[chosen], x[chosen], low[chosen], high[chosen], at_ms[chosen]
+        again = frames.begun(places, members, groups.frame)
+        judged = self._begin(again) if len(again) else []
+        whole = frames.take_in(places, x, low, high, at_ms, members, groups)
         return [*judged, self._judge(whole)] if len(whole) else judged
 
     def rescale(self, rows: Rows, shift: Singles, ratio: Singles) -> None:
@@ -203,29 +184,6 @@ class ServiceTier:
         for name in ("slow", "fast"):
             getattr(member, name)[rows] = (getattr(member, name)[rows] - shift) / ratio
             getattr(member, f"{name}_spread")[rows] /= ratio
-
-    def _learn(self, rows: Rows | slice, x: Singles, width: Singles) -> None:
-        member = self.member
-        seen = member.seen[rows]
-        even = 1 / (seen + np.float32(1.0))
-        old = seen >= YOUNG
-        for name, rate, share, cap in (
-            ("slow", SLOW_RATE, SLOW_FLOOR, SLOW_CAP),
-            ("fast", FAST_RATE, FAST_FLOOR, FAST_CAP),
-        ):
-            level, spread = getattr(member, name)[rows], getattr(member, f"{name}_spread")[rows]
-            residual = x - level
-            least = np.maximum(share * width, TINY)
-            z = np.minimum(np.maximum(residual / np.maximum(spread, least), -cap), cap)
-            getattr(member, f"{name}_z")[rows] = np.where(old, z, np.float32(0.0))
-            pull = np.maximum(even, rate)
-            step = np.where(seen == 0, x, pull * residual)
-            getattr(member, name)[rows] = level + step
-            moved = np.where(seen == 0, np.float32(0.0), residual)
-            getattr(member, f"{name}_spread")[rows] = np.sqrt(
-                (1 - pull) * (np.square(spread) + pull * np.square(moved))
-            )
-        member.seen[rows] = seen + np.float32(1.0)
 
     def _begin(self, slots: Rows) -> list[Frames]:
         """Close the frames of these services, and judge those that never were whole; then begin the next."""
@@ -239,44 +197,25 @@ class ServiceTier:
         return judged
 
     def _judge(self, slots: Rows) -> Frames:
-        group = self.group
-        rows = self.members[slots]
-        here = (rows >= 0) & (self.member.stamp[rows] == group.frame[slots, None])
-        slow_z = np.where(here, self.member.slow_z[rows], np.float32(0.0))
-        fast_z = np.abs(np.where(here, self.member.fast_z[rows], np.float32(0.0)))
-        largest = np.abs(slow_z)
-        # Sorted, for a sum in another order could round otherwise.
-        slow = np.sort(np.partition(largest, -LARGEST, axis=1)[:, -LARGEST:]).astype(np.float64).mean(axis=1)
-        fast = fast_z.astype(np.float64).sum(axis=1) / np.maximum(here.sum(axis=1), 1)
-        score = np.maximum(slow / group.slow_q99[slots], fast / group.fast_q99[slots])
-        frames = group.frames[slots]
-        at_ms = group.frame_ms[slots]
-        group.since_ms[slots] = np.where(frames == 0, at_ms, group.since_ms[slots])
-        moved = self.movements.step(slots, slow_z, here.sum(axis=1), group.count[slots])
-        group.score[slots] = score
-        lasted_ms = np.maximum(at_ms - group.since_ms[slots], 1)
-        result = Frames(
+        group, columns = self.group, self._group_columns()
+        found = frames.weigh(slots, self.members, self._member_columns(), group.frame)
+        moved = self.movements.step(slots, found.residuals, found.metrics, group.count[slots])
+        score, excess, grown, samples_a_day = frames.settle(slots, found, columns)
+        return Frames(
             slots=slots,
-            at_ms=at_ms,
-            grown=frames >= GRACE_FRAMES,
+            at_ms=group.frame_ms[slots],
+            grown=grown,
             score=score,
             moved=moved,
-            excess=group.excess[slots],
-            samples_a_day=np.maximum(frames, 1) * (86_400_000.0 / lasted_ms),
+            excess=excess,
+            samples_a_day=samples_a_day,
         )
-        rate = np.maximum(TAIL_RATE, 2 / (frames / 10 + 2))
-        for q99, value in ((group.slow_q99, slow), (group.fast_q99, fast)):
-            q99[slots] = np.maximum(q99[slots] * (1 + rate * ((value > q99[slots]) - TAIL)), LEAST_Q99)
-        # What is far beyond is an anomaly, or will be: it must not raise the bar for the frames that follow it.
-        over = np.flatnonzero(
-            (score > 1) & (score < 1 + EXCESS_CLIP * group.excess[slots]) & (frames >= SETTLED_FRAMES)
-        )
-        if len(over):
-            excess = group.excess[slots[over]]
-            group.excess[slots[over]] = excess + EXCESS_RATE * ((score[over] - 1) / LESS_SEEN - excess)
-        group.frames[slots] += 1
-        group.scored[slots] = True
-        return result
+
+    def _member_columns(self) -> frames.MemberColumns:
+        return frames.MemberColumns(*frames.member_columns(self.member))
+
+    def _group_columns(self) -> frames.GroupColumns:
+        return frames.GroupColumns(*frames.group_columns(self.group))
 
     def _make_room(self, rows: int, slots: int, width: int) -> None:
         if rows > len(self.member.seen):

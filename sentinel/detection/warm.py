@@ -4,6 +4,7 @@ import numpy as np
 
 from sentinel.detection.config import DetectorConfig, Policy
 from sentinel.detection.detector import Detector
+from sentinel.detection.services import LEAST_MEMBERS
 from sentinel.telemetry.batch import SampleBatch
 from sentinel.telemetry.series import identify
 
@@ -11,9 +12,10 @@ from sentinel.telemetry.series import identify
 def warm() -> None:
     """Have all that `Detector.observe` runs compiled, or loaded from where it is kept."""
     detector = Detector(DetectorConfig(policies=(Policy(name="breached", above=0.0),)))
-    series = identify("warm", {})
-    ids, described = np.array([series.id], np.uint64), {series.id: series}
-    detector.observe(SampleBatch(ids, np.array([60_000]), np.array([1.0]), described))
+    series = [identify(f"warm_{number}", {"service": "warm"}) for number in range(LEAST_MEMBERS)]
+    ids, described = np.array([each.id for each in series], np.uint64), {each.id: each for each in series}
+    for at_ms in range(60_000, 240_000, 60_000):  # three rounds: the second ends the first, the third is judged whole
+        detector.observe(SampleBatch(ids, np.full(len(ids), at_ms), np.ones(len(ids)), described))
 
 
 if __name__ == "__main__":

@@ -101,9 +101,10 @@ class RateKeeper:
         known = rows >= 0
         whole = bool(known.all())
         gauges = (reading == _GAUGE) & known
-        self._rows["last_ms"][rows[gauges]] = batch.timestamps_ms[gauges]
-        if gauges.all():
+        if gauges.all():  # without a mask, which would cost most of it
+            self._rows["last_ms"][rows] = batch.timestamps_ms
             return Rated(batch=batch, derived=_NONE)
+        self._rows["last_ms"][rows[gauges]] = batch.timestamps_ms[gauges]
         values = batch.values.copy()
         scored = gauges.copy()
         counters = np.flatnonzero(known & ~gauges)
