@@ -73,6 +73,30 @@ def median_mad(values: Floats, window: int = 2000, every: int = 50) -> Floats:
     return scores
 
 
+def by_training(name: str, *, fast: bool) -> Method:
+    """The mean of a machine's three largest slow EWMA z, divided by its 99th percentile over the training part.
+
+    fast: or, where that is more, the mean of all fast z, likewise divided. It is told where the training part ends;
+    ours is not. On one metric it is the slow z alone.
+    """
+
+    def machine(train: Floats, test: Floats, step_ms: int) -> tuple[Floats, Floats]:
+        del step_ms  # it does not read the time
+        whole = np.concatenate((train, test))
+        slow = np.minimum(ewma_z(whole, 0.0002), 50.0)
+        score = _over(np.sort(slow, axis=1)[:, -3:].mean(axis=1), len(train))
+        if fast:
+            score = np.maximum(score, _over(np.minimum(ewma_z(whole, 0.05), 10.0).mean(axis=1), len(train)))
+        return score[: len(train)], score[len(train) :]
+
+    return Method(name, by_columns(name, lambda values: ewma_z(values, 0.0002)).nab, machine)
+
+
+def _over(score: Floats, train: int) -> Floats:
+    usual = float(np.quantile(score[:train], 0.99))
+    return score / usual if usual > 0 else score
+
+
 def random_score(seed: int) -> Columns:
     """Uniform noise: what a measure gives for nothing."""
     generator = np.random.default_rng(seed)
@@ -84,6 +108,8 @@ def plain() -> list[Method]:
     return [
         by_columns("EWMA z, rate .003", ewma_z),
         by_columns("rolling median/MAD, 2,000 samples", median_mad),
+        by_training("three largest slow EWMA z by training", fast=False),
+        by_training("the same or all fast EWMA z", fast=True),
         by_columns("random, one seed", random_score(7)),
     ]
 

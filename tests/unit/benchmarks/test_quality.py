@@ -71,7 +71,7 @@ def test_the_tables_come_from_files_as_published(tmp_path):
     assert "2 machines, 2 labelled segments, 4 machine-days" in asd
     for section in (nab, asd):
         assert all(f"| {method.name}" in section for method in METHODS)
-    (row,) = [line for line in asd.splitlines() if "EWMA" in line]
+    (row,) = [line for line in asd.splitlines() if "EWMA z, rate" in line]
     assert [cell.strip() for cell in row.split("|")][4] == "1.000", "a fault this plain is found by the best threshold"
     assert sections(data, "smd", METHODS) == []
 
