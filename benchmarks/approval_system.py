@@ -34,6 +34,7 @@ from sentinel.sandbox.aws_double import ACCESS_KEY_ID, CLUSTER, SECRET_ACCESS_KE
 from sentinel.sandbox.slack.clicks import button, form_body, payload, signed_headers
 from sentinel.sandbox.slack.workspace import USERS, Message
 from sentinel.settings import RunbookEntry, Settings
+from sentinel.telemetry.events import instant_ms
 
 CLOCK = SystemClock()
 # Before the target is looked at to approve; before the executor claims the plan; after its own look, before the intent.
@@ -123,7 +124,7 @@ class Bench:
         assert pressed is not None
         plan = msgspec.json.decode(pressed["value"])["plan"]
         answer = await self.http.get(f"{self.url}/api/v1/incidents/{plan.rpartition('.')[0]}")
-        at_ms = {entry["kind"]: entry["at_ms"] for entry in answer.json()["timeline"]}
+        at_ms = {entry["kind"]: instant_ms("at", entry["at"], CLOCK.now_ms()) for entry in answer.json()["timeline"]}
         return [float(at_ms[kind] - self.pressed_ms[service]) for kind in STAGES.values()]
 
     async def called(self, services: Sequence[str]) -> list[float]:
