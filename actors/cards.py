@@ -7,7 +7,7 @@ import structlog
 from actors.api import Journal
 from sentinel import ids
 from sentinel.clock import Clock
-from sentinel.errors import Conflict, Forbidden, Invalid, Overloaded, SentinelError
+from sentinel.errors import Conflict, Forbidden, Invalid, Overloaded, SentinelError, Unavailable
 from sentinel.ids import IncidentId
 from sentinel.incidents.facts import CardPosted, Entry, Fact, NotePosted
 from sentinel.incidents.nouns import SENTINEL, Card, Incident, IncidentState, PlanState
@@ -22,6 +22,7 @@ _RECORD_TRIES = 20
 _LONGEST_WAIT_S = 60.0
 _PACE_MS = 1000  # Slack takes about one message a second in a channel
 _KEPT_CARDS = 3
+_CLOCKS_DIFFER_MS = 60_000  # the chat's and ours
 
 
 def silent(_entries: Sequence[Entry]) -> None:
@@ -35,8 +36,10 @@ class Cards:
     `show` succeeds when card and thread tell the truth; where it could not bring them there (the chat is down, or
     took a message less than a second ago), the incident stays in `behind` and is shown again later, in the order in
     which incidents fell behind. What happened meanwhile is told in one message. The journal knows what a thread was
-    told, so nothing is lost; a message whose answer was lost is sent again, and a duplicate is harmless: both carry
-    the same plan and digest, and a decision counts once.
+    told, so nothing is lost. Before a card whose answer was lost is posted again, the channel is looked through for
+    it. Where the app may not look a duplicate is posted, which is harmless: both carry the same plan and digest, and a
+    decision counts once. A chat that fails is left alone for a while for all of them, so that one that hangs cannot
+    keep its stage from the rest of its work.
     """
 
     def __init__(
@@ -52,6 +55,10 @@ class Cards:
         self._not_before_ms: dict[IncidentId, int] = {}
         self._failures: dict[IncidentId, int] = {}
         self._behind: dict[IncidentId, None] = {}
+        self._maybe_posted: set[IncidentId] = set()
+        self._since_ms = clock.now_ms()
+        self._channel = ""  # as the chat calls it, once that is known
+        self._failures_in_a_row = 0
         self._free_ms = 0
 
     def behind(self) -> Iterable[IncidentId]:
@@ -60,7 +67,9 @@ class Cards:
 
     def look_at(self, incidents: Iterable[Incident]) -> None:
         """Have these shown once more, for their cards may be from before a restart."""
-        self._behind.update(dict.fromkeys(incident.id for incident in incidents if incident.cards))
+        shown = [incident for incident in incidents if incident.cards]
+        self._behind.update(dict.fromkeys(incident.id for incident in shown))
+        self._channel = next((each.channel for incident in shown for each in incident.cards if each.ts), "")
 
     async def show(self, incident: Incident) -> None:
         """Bring card or thread of one incident up to date, with at most one message a second over all of them."""
@@ -82,19 +91,24 @@ class Cards:
             else:
                 await self._tell_thread(incident)
         except SentinelError as error:
-            self._put_off(incident, error, now_ms)
+            self._put_off(incident, error)
             return
         self._failures.pop(incident.id, None)
+        self._failures_in_a_row = 0
         if not self._untold(incident):
             self._behind.pop(incident.id, None)
 
-    def _put_off(self, incident: Incident, error: SentinelError, now_ms: int) -> None:
+    def _put_off(self, incident: Incident, error: SentinelError) -> None:
+        now_ms = self._clock.now_ms()
         failures = self._failures[incident.id] = self._failures.get(incident.id, 0) + 1
         wait_s = error.retry_after_s if isinstance(error, Overloaded) else min(2.0**failures, _LONGEST_WAIT_S)
         again_ms = now_ms + round(wait_s * 1000)
         self._not_before_ms[incident.id] = again_ms
         if isinstance(error, Overloaded):
             self._free_ms = again_ms  # the limit is the channel's, not the message's
+        elif isinstance(error, Unavailable):
+            self._failures_in_a_row += 1
+            self._free_ms = now_ms + round(min(2.0**self._failures_in_a_row, _LONGEST_WAIT_S) * 1000)
         log.warning("card is behind", incident_id=incident.id, error=str(error), again_in_s=wait_s)
 
     async def _surely_bring_up_to_date(self, incident: Incident, blocks: Blocks, text: str) -> None:
@@ -120,9 +134,37 @@ class Cards:
                 return
         elif shows in {card.shows for card in incident.cards} or _not_worth_a_message(incident):
             return
+        if await self._found(incident, blocks, text):
+            return
         self._pace()
-        card = await self._messenger.post(blocks, text)
-        await self._record(incident.id, CardPosted(card=Card(channel=card.channel, ts=card.ts, shows=shows)))
+        try:
+            card = await self._messenger.post(blocks, text, about=incident.id)
+        except Unavailable:
+            self._maybe_posted.add(incident.id)
+            raise
+        await self._on_record(incident.id, card, shows)
+
+    async def _on_record(self, incident_id: IncidentId, card: Card, shows: str) -> None:
+        self._channel = card.channel
+        await self._record(incident_id, CardPosted(card=Card(channel=card.channel, ts=card.ts, shows=shows)))
+        self._maybe_posted.discard(incident_id)
+
+    async def _found(self, incident: Incident, blocks: Blocks, text: str) -> bool:
+        """Whether its card was posted after all, by us or by a process before us; then it is brought up to date."""
+        on_record = {(card.channel, card.ts) for card in incident.cards}
+        before_us = not on_record and incident.opened_at_ms < self._since_ms
+        if not self._channel or not (before_us or incident.id in self._maybe_posted):
+            return False
+        try:
+            found = await self._messenger.find(self._channel, incident.id, incident.opened_at_ms - _CLOCKS_DIFFER_MS)
+        except Forbidden as error:
+            log.info("the channel cannot be looked through", incident_id=incident.id, error=str(error))
+            return False
+        unknown = [card for card in reversed(found) if (card.channel, card.ts) not in on_record]
+        for card in unknown:
+            await self._on_record(incident.id, card, _standing(incident))
+        await self._update_duplicates(incident, unknown, blocks, text)
+        return bool(unknown)
 
     async def _update_duplicates(self, incident: Incident, others: Sequence[Card], blocks: Blocks, text: str) -> None:
         """Cards that were posted twice, as after a lost answer, tell the truth as well."""

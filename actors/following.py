@@ -45,9 +45,9 @@ async def follow(
                 due_at = clock.monotonic() + every_s
                 looked_at = {incident.id: incident for incident in await journal.unresolved()}
                 ids.extend(also())
-            for incident_id in ids:
-                if incident := await journal.incident(incident_id):
-                    looked_at[incident_id] = incident
+            if ids:
+                # In one call: of many that change at once the last would wait for a call each of all before it.
+                looked_at |= {incident.id: incident for incident in await journal.those(ids)}
         except SentinelError as error:
             log.warning("journal not reached", stage=stage, error=str(error))
             await clock.sleep(_RETRY_S)

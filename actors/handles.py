@@ -53,6 +53,10 @@ class JournalHandle(Handle):
         incident: Incident | None = await self.call("incident", incident_id)
         return incident
 
+    async def those(self, incident_ids: Sequence[IncidentId]) -> list[Incident]:
+        incidents: list[Incident] = await self.call("those", incident_ids)
+        return incidents
+
     async def unresolved(self) -> list[Incident]:
         incidents: list[Incident] = await self.call("unresolved")
         return incidents

@@ -176,6 +176,10 @@ class JournalActor:
         """One incident as it now is, or None."""
         return self._incidents.get(incident_id)
 
+    async def those(self, incident_ids: Sequence[IncidentId]) -> list[Incident]:
+        """These incidents as they now are, without those that there are not."""
+        return [self._incidents[each] for each in incident_ids if each in self._incidents]
+
     async def unresolved(self) -> list[Incident]:
         """Every incident that is not over, oldest first."""
         return [each for each in self._incidents.values() if each.state is not IncidentState.RESOLVED]

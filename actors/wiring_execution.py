@@ -1,6 +1,7 @@
 """The part of the composition root that is about acting: the cloud, the limits, the proof of approval, the executor."""
 
 import os
+import threading
 
 import ray
 
@@ -90,6 +91,10 @@ def cloud(settings: Settings) -> Cloud:
     executor = settings.executor
     connected = executor.backend == "aws" or bool(executor.aws_endpoint_url)
     aws: Cloud = _aws(settings) if connected else UnconnectedCloud()
+    if isinstance(aws, AwsCloud):
+        actions = [step.action for entry in settings.runbooks for step in entry.steps]
+        # Beside the start, which need not wait for it: reading AWS's models takes up to seconds.
+        threading.Thread(target=aws.get_ready, args=(actions,), name="aws-ready", daemon=True).start()
     clusters = {
         each.name: KubernetesCluster(name=each.name, context=each.context, kubeconfig=each.kubeconfig)
         for each in executor.kubernetes

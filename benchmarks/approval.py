@@ -8,6 +8,9 @@ Beside it, in the same run, slack-bolt alone with its own signature check and an
 
 With --burst so many sandboxes (50 times what one sends) send telemetry from a process of their own to the same door,
 before a real detector in the very same event loop: harder than a deployment, where detection has its own processes.
+
+A whole running system, with Ray, Serve's proxy, correlation, rules and moto: `benchmarks.approval_system`, whose result
+is approval_system.md.
 """
 
 import argparse

@@ -269,9 +269,8 @@ class IncidentMemory(Protocol):
 class Cloud(Protocol):
     """AWS. One attempt a call; each failure is classified once, here.
 
-    Every method raises: Forbidden (not authorised, or no such resource), Invalid (AWS refuses the
-    parameters), Unavailable (definitely not sent or refused by throttling: may be repeated),
-    OutcomeUnknown (sent, and no answer).
+    Every method raises: Forbidden (not authorised, or no such resource), Invalid (AWS refuses the parameters),
+    Unavailable (definitely not sent or refused by throttling: may be repeated), OutcomeUnknown (sent, and no answer).
     """
 
     def observe(self, step: Step) -> Observed:
@@ -297,8 +296,7 @@ class Preflight(Protocol):
     def look(self, step: Step) -> Seen:
         """The target of `step` as it is, with notes for people.
 
-        Raises Forbidden or Invalid where the step could not be done (no such resource, no right to), and Unavailable
-        if AWS does not answer.
+        Raises Forbidden or Invalid where the step could not be done, and Unavailable if AWS does not answer.
         """
         ...
 
@@ -319,8 +317,12 @@ class Messenger(Protocol):
         """Whether `update` changes a posted message; a bare webhook cannot."""
         ...
 
-    async def post(self, blocks: Sequence[Mapping[str, object]], text: str) -> Card:
-        """Post a new message and answer where it lies (`ts` empty if it cannot be updated)."""
+    async def post(self, blocks: Sequence[Mapping[str, object]], text: str, about: str = "") -> Card:
+        """Post a new message and answer where it lies (`ts` empty if it cannot be updated); `about` is for `find`."""
+        ...
+
+    async def find(self, channel: str, about: str, since_ms: int) -> tuple[Card, ...]:
+        """Our messages in a channel that are about this, posted since then, as far as the chat lets us look."""
         ...
 
     async def update(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> None:

@@ -82,7 +82,7 @@ class Views(Protocol):
     @property
     def help(self) -> str: ...
 
-    def reject_modal(self, plan_id: str, metadata: str) -> dict[str, Any]: ...
+    def reject_modal(self, metadata: str) -> dict[str, Any]: ...
 
     def narrowing(self, record: PlanRecord) -> tuple[int, str, int, int] | None: ...
 
@@ -129,7 +129,7 @@ class ReadingDesk:
         if about.incident:
             return await self._about_incident(pressed)
         if pressed.action == "sentinel_reject":
-            return self._views.reject_modal(about.plan, metadata_of(about))
+            return self._views.reject_modal(metadata_of(about))
         async with asyncio.timeout(_ANSWER_WITHIN_S):
             _, record = await self._find(about.plan)
         found = self._views.narrowing(record)

@@ -1,9 +1,10 @@
 """The Cloud port on AWS: several accounts and regions, one attempt per effect, one short session per step."""
 
+import contextlib
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
@@ -19,7 +20,7 @@ from sentinel.adapters.aws_errors import classified, classify, usable_endpoint
 from sentinel.adapters.aws_trail import bearing, marked, trail_of
 from sentinel.adapters.in_memory_cloud import refuse_unless_callable
 from sentinel.clock import Clock, SystemClock
-from sentinel.errors import Forbidden, Invalid, OutcomeUnknown
+from sentinel.errors import Forbidden, Invalid, OutcomeUnknown, SentinelError
 from sentinel.ids import StepKey
 from sentinel.incidents.nouns import Step
 from sentinel.remediation.action import Observed, Place, Window
@@ -159,6 +160,16 @@ class AwsCloud:
                 sts = session.client("sts", endpoint_url=self._endpoint_url, config=self._look_config)
             self._own_account = str(sts.get_caller_identity()["Account"])
         return self._own_account
+
+    def get_ready(self, actions: Iterable[str]) -> None:
+        """Make what these actions call AWS with ahead of the first call, which would else wait for seconds.
+
+        Asks AWS nothing. What cannot be made is left to the first call, which says why.
+        """
+        for service in sorted({CALLS[action].service for action in actions if action in CALLS}):
+            for use in ("look", "effect"):
+                with contextlib.suppress(SentinelError):
+                    self._client(self._session(), use, service, self._home.region, "get ready")
 
     def _asked(self, step: Step) -> tuple[AwsCall, Place]:
         refuse_unless_callable(step)

@@ -130,6 +130,7 @@ class Posted:
     blocks: tuple[Mapping[str, object], ...]
     text: str
     below: str = ""
+    about: str = ""
 
 
 class InMemoryMessenger:
@@ -151,16 +152,21 @@ class InMemoryMessenger:
         """Whether `update` changes a posted message."""
         return self._can_update
 
-    async def post(self, blocks: Sequence[Mapping[str, object]], text: str) -> Card:
+    async def post(self, blocks: Sequence[Mapping[str, object]], text: str, about: str = "") -> Card:
         ts = f"{len(self.posted) + 1}.000000" if self._can_update else ""
         card = Card(channel=self._channel, ts=ts)
-        self.posted.append(Posted(card=card, blocks=tuple(blocks), text=text))
+        self.posted.append(Posted(card=card, blocks=tuple(blocks), text=text, about=about))
         return card
+
+    async def find(self, channel: str, about: str, since_ms: int) -> tuple[Card, ...]:
+        if not self._can_update:
+            return ()
+        return tuple(each.card for each in self.posted if (each.card.channel, each.about) == (channel, about))
 
     async def update(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> None:
         for n, posted in enumerate(self.posted):
             if card.ts and (posted.card.channel, posted.card.ts) == (card.channel, card.ts):
-                self.posted[n] = Posted(card=card, blocks=tuple(blocks), text=text)
+                self.posted[n] = Posted(card=card, blocks=tuple(blocks), text=text, about=posted.about)
                 self.updated.append(self.posted[n])
                 return
         raise Invalid("card", (card.channel, card.ts), "a message that was posted here and can be updated")

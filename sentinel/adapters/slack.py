@@ -48,6 +48,7 @@ _MALFORMED = frozenset(
     }
 )
 _RATE_LIMITED = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded"})
+_LOOKED_THROUGH = 200
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -81,12 +82,27 @@ class SlackMessenger:
         """True with a bot token."""
         return self._web is not None
 
-    async def post(self, blocks: Sequence[Mapping[str, object]], text: str) -> Card:
+    async def post(self, blocks: Sequence[Mapping[str, object]], text: str, about: str = "") -> Card:
         """Post to the channel. Raises Unavailable, Overloaded (rate limit), Forbidden or Invalid."""
         if self._web is None:
             await self._post_to_webhook(blocks, text)
             return Card(channel=self._channel, ts="")
-        return await self._posted(self._web, self._channel, blocks, text)
+        return await self._posted(self._web, self._channel, blocks, text, about=about)
+
+    async def find(self, channel: str, about: str, since_ms: int) -> tuple[Card, ...]:
+        """Messages of `post` about this. Raises as `post` does; Forbidden without the scope that lets an app read."""
+        if self._web is None:
+            return ()
+        answer = await answered(
+            self._web.conversations_history(
+                channel=channel, oldest=f"{since_ms / 1000:.6f}", limit=_LOOKED_THROUGH, include_all_metadata=True
+            )
+        )
+        return tuple(
+            Card(channel=channel, ts=str(message["ts"]))
+            for message in answer["messages"]
+            if message.get("metadata", {}) == _metadata(about)
+        )
 
     async def update(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> None:
         """Replace the message. Raises as `post` does; Invalid with only a webhook, or for a card without `ts`."""
@@ -123,11 +139,13 @@ class SlackMessenger:
         blocks: Sequence[Mapping[str, object]],
         text: str,
         thread_ts: str | None = None,
+        about: str = "",
     ) -> Card:
         answer = await answered(
             web.chat_postMessage(
                 channel=channel,
                 thread_ts=thread_ts,
+                metadata=_metadata(about) if about else None,
                 blocks=[dict(block) for block in blocks],
                 text=text,
                 parse="none",
@@ -151,6 +169,11 @@ class SlackMessenger:
         answer: WebhookResponse = await answered(self._hook.send_dict(body))
         if answer.status_code != HTTPStatus.OK or answer.body.strip() != "ok":
             raise _classify(answer.status_code, _code(answer.body), dict(answer.headers))
+
+
+def _metadata(about: str) -> dict[str, object]:
+    """What a message is about, for ourselves: nobody sees it."""
+    return {"event_type": "sentinel_card", "event_payload": {"about": about}}
 
 
 def web_client(token: str, api_url: str, timeout_s: float) -> AsyncWebClient:

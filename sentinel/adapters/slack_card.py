@@ -21,7 +21,7 @@ from sentinel.adapters.slack_plan import (
     buttons,
     plan_blocks,
 )
-from sentinel.adapters.slack_text import clean, code, duration, escape, lines, number, when
+from sentinel.adapters.slack_text import clean, code, duration, escape, lines, number, titled, when
 from sentinel.incidents.nouns import (
     Alert,
     Change,
@@ -156,8 +156,9 @@ def _standing(incident: Incident, record: PlanRecord | None) -> str:
     if reason:
         text += f": {escape(reason, 400)}"
     services = ", ".join(map(clean, incident.services))
-    was = "was " if incident.state is IncidentState.RESOLVED else ""
-    facts = [f"{was}{incident.severity.value} on {escape(services, 300)}", f"since {when(incident.opened_at_ms)}"]
+    over = incident.state is IncidentState.RESOLVED  # then the title does not tell how bad it was
+    facts = [f"{f'was {incident.severity.value} ' if over else ''}on {escape(services, 300)}"]
+    facts.append(f"{'began' if over else 'since'} {when(incident.opened_at_ms)}")
     if incident.occurrences > 1:
         facts.append(f"seen {incident.occurrences} times")
     if incident.acknowledged_by:
@@ -176,9 +177,7 @@ def _reason(incident: Incident, record: PlanRecord | None) -> str:
 
 
 def _notification(incident: Incident, record: PlanRecord | None) -> str:
-    title = escape(incident.title, 200)
-    services = escape(", ".join(map(clean, incident.services)), 200)
-    return f"{_urgency(incident)}: {title} ({services}). {_headline(incident, record)}."
+    return f"{_urgency(incident)}: {titled(incident.title, incident.services, 200)}. {_headline(incident, record)}."
 
 
 def _evidence(incident: Incident) -> list[str]:
@@ -219,7 +218,8 @@ def _changes(changes: Sequence[Change]) -> list[str]:
 
 
 def _past(similar: Similar) -> str:
-    fixed = escape(", ".join(map(clean, similar.fixed_by)), 100) if similar.fixed_by else ""
+    fixed = ", ".join(map(clean, similar.fixed_by))
+    fixed = escape(similar.runbook if fixed and similar.runbook else fixed, 100) if fixed else ""
     outcome = escape(similar.outcome, 60)
     if fixed:
         outcome += f", fixed by {fixed}"

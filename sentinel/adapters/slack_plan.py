@@ -169,9 +169,9 @@ def _steps(record: PlanRecord) -> tuple[list[str], bool]:
     targets: Sequence[Seen | None] = record.plan.targets or [None] * len(record.plan.steps)
     live = record.state in (PlanState.PROPOSED, PlanState.AWAITING_APPROVAL, PlanState.APPROVED)
     for index, (step, state, seen) in enumerate(zip(record.plan.steps, record.steps, targets, strict=False)):
-        text, unchanged = _step(index, step, state)
+        text, unchanged = _step(index, step, state, seen, ended=not record.state.live)
         if seen and live:
-            text += "".join(f"\n› {escape(note, 200)}" for note in _notes(seen))
+            text += "".join(f"\n› {escape(note, 200)}" for note in seen.notes[:5])
         if used + width(text) > _STEPS:
             rest = f"… and {len(record.plan.steps) - index} more steps"
             return [*filter(None, sections), rest], False
@@ -182,17 +182,24 @@ def _steps(record: PlanRecord) -> tuple[list[str], bool]:
     return sections, whole
 
 
-def _notes(seen: Seen) -> list[str]:
-    if not seen.account and not seen.region:
-        return list(seen.notes[:5])  # beside AWS, the target's own name tells where it is
-    where = f"account {seen.account or 'unknown'}, {seen.region or 'region unknown'}"
-    return [*seen.notes[:5], where]
+def _target(target: str, seen: Seen | None) -> tuple[str, bool]:
+    """What a step touches and where, each told once, and whether it is shown whole."""
+    if seen is None or not (seen.account or seen.region):
+        return exact(target, 500)  # beside AWS, the target's own name tells where it is
+    partition, service, rest = [*target.split(":", 3)[1:], "", "", ""][:3]
+    within = f"{seen.region}:{seen.account}:"
+    named = rest.removeprefix(within) if target == f"arn:{partition}:{service}:{rest}" and within in rest else target
+    shown, whole = exact(named, 500)
+    return (
+        f"{shown} in account {escape(seen.account or 'unknown', 40)}, {escape(seen.region or 'region unknown', 40)}",
+        whole,
+    )
 
 
-def _step(index: int, step: Step, record: StepRecord) -> tuple[str, bool]:
+def _step(index: int, step: Step, record: StepRecord, seen: Seen | None, *, ended: bool) -> tuple[str, bool]:
     action = CATALOG.get(step.action)
     what = action.summary if action else step.action
-    target, whole = exact(step.target, 500)
+    target, whole = _target(step.target, seen)
     text = f"*{index + 1}.* {escape(what[:1].upper() + what[1:], 120)}\n{target}"
     for name, value in step.params.items():
         # A parameter that is the whole first or last part of the target has been shown with it.
@@ -203,9 +210,11 @@ def _step(index: int, step: Step, record: StepRecord) -> tuple[str, bool]:
         shown, unchanged = exact(value if isinstance(value, str) else msgspec.json.encode(value).decode(), 300)
         text += f" · {escape(name, 60)} = {shown}"
         whole = whole and unchanged and escape(name, 60) == name
-    text += " · can be undone" if action and action.reversible else " · cannot be undone"
-    if _STEP_WORDS[record.state]:
-        text += f"\n*{_STEP_WORDS[record.state]}*"
+    if not ended and record.state in (StepState.PENDING, StepState.STARTED):
+        text += " · can be undone" if action and action.reversible else " · cannot be undone"
+    words = "not carried out" if ended and record.state is StepState.PENDING else _STEP_WORDS[record.state]
+    if words:
+        text += f"\n*{words}*"
         text += f": {escape(record.detail, 250)}" if record.detail else ""
     return text, whole
 
@@ -246,8 +255,9 @@ def _who(record: PlanRecord, policy: ApprovalPolicy) -> str:
     if terms.escalate_to and terms.escalate_after_ms:
         others = ", ".join(map(mention, terms.escalate_to[:5]))
         at_ms = (record.asked_at_ms or record.plan.created_at_ms) + terms.escalate_after_ms
-        said = "were asked" if record.escalated_at_ms is not None else "are asked"
-        facts.append(f"{others} {said} as well at {when(record.escalated_at_ms or at_ms)}")
+        one = len(terms.escalate_to) == 1
+        said = ("was" if one else "were") if record.escalated_at_ms is not None else ("is" if one else "are")
+        facts.append(f"{others} {said} asked as well at {when(record.escalated_at_ms or at_ms)}")
     return f"{text}\n{' · '.join(facts)}"
 
 

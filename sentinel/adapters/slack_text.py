@@ -64,6 +64,12 @@ def lines(title: str, entries: Sequence[str], *, most: int, limit: int) -> str:
     return text
 
 
+def titled(title: str, services: Sequence[str], limit: int) -> str:
+    """A title, and in brackets the services that it does not name itself."""
+    others = [clean(service) for service in services if clean(service) not in title]
+    return escape(title, limit) + (f" ({escape(', '.join(others), limit)})" if others else "")
+
+
 def when(at_ms: int) -> str:
     """A time that Slack shows in the reader's own zone, with UTC where it cannot."""
     utc = iso(at_ms)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sentinel.adapters.slack_blocks import Block, context, plain_text, section
 from sentinel.adapters.slack_plan import APPROVE, NARROW, REJECT, SILENCE, UNLIKE, narrowable, shown_whole, step_texts
-from sentinel.adapters.slack_text import clean, code, escape, lines, when
+from sentinel.adapters.slack_text import clean, code, escape, lines, titled, when
 from sentinel.correlation.apart import LAST, RETURN, choices
 from sentinel.ids import Fingerprint
 from sentinel.incidents.nouns import Incident, IncidentState, PlanRecord, PlanState
@@ -13,6 +13,12 @@ from sentinel.remediation.switch import Switch
 
 _MOST_LISTED = 15
 _LASTS = {"30": "30 minutes", "120": "2 hours", "480": "8 hours", "1440": "1 day", "10080": "7 days"}  # by minutes
+_WORDS = {
+    IncidentState.OPEN: "open, no plan yet",
+    IncidentState.MITIGATING: "being mended",
+    IncidentState.ESCALATED: "a person must look",
+    IncidentState.RESOLVED: "resolved",
+}
 _STATES = {IncidentState.OPEN: 0, IncidentState.MITIGATING: 1, IncidentState.ESCALATED: 2, IncidentState.RESOLVED: 3}
 HELP = (
     "*/sentinel status* what goes on\n*/sentinel incidents* those that are not over\n"
@@ -28,7 +34,7 @@ class SlackViews:
 
     help: str = HELP
 
-    def reject_modal(self, plan_id: str, metadata: str) -> Block:
+    def reject_modal(self, metadata: str) -> Block:
         """Asks why a plan is rejected; the reason may be left out."""
         reason: Block = {
             "type": "plain_text_input",
@@ -41,10 +47,10 @@ class SlackViews:
             "type": "input",
             "block_id": "reason",
             "optional": True,
-            "label": plain_text("Why not? The planner's readers will see it.", 150),
+            "label": plain_text("Why not? It will stand on the card.", 150),
             "element": reason,
         }
-        blocks = [section(f"Nothing of {code(plan_id, 120)} will run."), field]
+        blocks = [section("Nothing of this plan will run, and a person must look."), field]
         return _modal(REJECT, "Reject the plan", "Reject", blocks, metadata)
 
     def narrowing(self, record: PlanRecord) -> tuple[int, str, int, int] | None:
@@ -70,7 +76,7 @@ class SlackViews:
         field: Block = {
             "type": "input",
             "block_id": "value",
-            "label": plain_text(f"{name} of step {index + 1}: {low} to {high}", 150),
+            "label": plain_text(f"{name} of step {index + 1}: {low if low == high else f'{low} to {high}'}", 150),
             "element": number,
         }
         said = f"The plan says {code(str(planned), 40)}. A narrower plan takes its place and waits for approval anew."
@@ -80,8 +86,9 @@ class SlackViews:
         """A plan to read and approve."""
         plan = record.plan
         digest = f"digest {code(plan.digest[:12], 20)}"
+        effect = "\n*DRY RUN: nothing on AWS is changed by this plan.*" if plan.dry_run else ""
         blocks = [
-            section(f"*{escape(incident.title, 300)}*\n{escape(plan.reason, 400)}"),
+            section(f"*{escape(incident.title, 300)}*\n{escape(plan.reason, 400)}{effect}"),
             *map(section, step_texts(record)),
             context(f"{escape(plan.plan_id, 120)} · {digest} · expires {when(plan.expires_at_ms)}"),
         ]
@@ -149,7 +156,7 @@ class SlackViews:
         plans = "1 plan waits" if len(waiting) == 1 else f"{len(waiting)} plans wait"
         text = (
             f"*{plans} for approval*\n{count[IncidentState.OPEN]} open, "
-            f"{count[IncidentState.MITIGATING]} being mended, {count[IncidentState.ESCALATED]} need people"
+            f"{count[IncidentState.MITIGATING]} being mended, {count[IncidentState.ESCALATED]} for people"
         )
         if waiting:
             text += "\n" + "\n".join(self._entry(each) for each in waiting[:5])
@@ -157,19 +164,22 @@ class SlackViews:
 
     def switch(self, switch: Switch) -> list[Block]:
         """The kill switch, who turned it and why."""
-        text = "*Stopped: nothing is sent.*" if switch.stopped else "*The kill switch is off:* approved plans run."
+        text = f"*The kill switch is {'on:* nothing is sent.' if switch.stopped else 'off:* approved plans run.'}"
+        because = f": {escape(switch.reason, 1000)}" if switch.reason else ""
         if switch.principal:
             verb = "Stopped" if switch.stopped else "Resumed"
-            text += f"\n{verb} by {escape(switch.principal.name, 80)} {when(switch.at_ms)}"
-            text += ". To resume: an admin, with `/sentinel kill-switch resume`, API or CLI" if switch.stopped else ""
-        return [section(f"{text}\n{escape(switch.reason, 1000)}" if switch.reason else text)]
+            text += f"\n{verb} by *{escape(switch.principal.name, 80)}* {when(switch.at_ms)}{because}"
+        elif because:
+            text += f"\nStopped{because}"
+        if switch.stopped:
+            text += "\nTo resume: an admin, with `/sentinel kill-switch resume REASON`, by API or CLI"
+        return [section(text)]
 
     def _entry(self, incident: Incident) -> str:
         record = incident.live_plan
-        services = escape(", ".join(map(clean, incident.services)), 120)
-        what = f"*{escape(incident.title, 120)}* ({services})"
+        what = f"*{titled(incident.title, incident.services, 120)}*:"
         if record is None:
-            return f"• {what} {incident.state} · {code(incident.id, 60)}"
+            return f"• {what} {_WORDS[incident.state]} · {code(incident.id, 60)}"
         return f"• {what} plan {record.state.replace('_', ' ')} · {code(record.plan.plan_id, 120)}"
 
 

@@ -83,7 +83,8 @@ def notes_on(step: Step, observed: Mapping[str, Scalar], max_desired: int, hourl
     elif isinstance(desired, int):
         notes.append(f"tasks: {running} running, {desired} wanted; all of them are replaced")
     if observed.get("pending"):
-        notes.append(f"a deployment is in progress: {observed['pending']} tasks pending")
+        pending = observed["pending"]
+        notes.append(f"a deployment is in progress: {pending} task{'' if pending == 1 else 's'} pending")
     if "state" in observed:
         notes.append(f"instance: {observed['state']} now")
     return notes

@@ -132,7 +132,8 @@ def _verifying(record: PlanRecord, health: Sequence[SeriesHealth], now_ms: int) 
     bad = [fingerprint for fingerprint, condition in watched.items() if condition is Condition.ANOMALOUS]
     silent = [fingerprint for fingerprint, condition in watched.items() if condition is Condition.NO_DATA]
     if not bad and not silent:
-        return Succeed(reason=f"the detector finds all {len(watched)} series back to normal")
+        what = "the series" if len(watched) == 1 else f"all {len(watched)} series"
+        return Succeed(reason=f"the detector finds {what} back to normal")
     since = record.verifying_since_ms if record.verifying_since_ms is not None else now_ms
     if now_ms - since < record.plan.verify_within_s * 1000:
         return Wait(reason=f"{len(bad)} of {len(watched)} series are still unusual, {len(silent)} are silent")

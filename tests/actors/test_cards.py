@@ -25,9 +25,9 @@ class Chat(InMemoryMessenger):
         self.errors: list[SentinelError] = []
         self.calls = 0
 
-    async def post(self, blocks: Sequence[Mapping[str, object]], text: str) -> Card:
+    async def post(self, blocks: Sequence[Mapping[str, object]], text: str, about: str = "") -> Card:
         self._raise()
-        return await super().post(blocks, text)
+        return await super().post(blocks, text, about)
 
     async def update(self, card: Card, blocks: Sequence[Mapping[str, object]], text: str) -> None:
         self._raise()

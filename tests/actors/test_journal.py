@@ -94,6 +94,8 @@ async def test_views(rig: Rig) -> None:
     await rig.journal.append(third, 0, [opened()], SENTINEL, T0 + 60_000)
     assert [each.id for each in await rig.journal.unresolved()] == [OTHER, third]
     assert [each.id for each in await rig.journal.incidents()] == [third, OTHER, ID]
+    nowhere = IncidentId("inc-20231116-00000000-9")
+    assert [each.id for each in await rig.journal.those([third, nowhere, ID])] == [third, ID]
     assert [each.id for each in await rig.journal.incidents(IncidentState.RESOLVED)] == [ID]
     assert [each.id for each in await rig.journal.incidents(None, "web")] == [OTHER]
     assert [each.id for each in await rig.journal.incidents(limit=1)] == [third]

@@ -200,3 +200,81 @@ async def test_a_storm_of_429_holds_the_whole_channel_back_and_loses_nothing(rig
         await turn(rig, cards, 1.0)
     assert chat.calls < 12, "nobody knocks while Slack asks to wait"
     assert len(chat.posted) == 2
+
+
+class Unanswering(LosingChat):
+    """Posts a card, and its answer is lost as often as a test says; then it may or may not be looked through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unanswered = 0
+        self.may_look = True
+
+    async def post(self, blocks: Sequence[Mapping[str, object]], text: str, about: str = "") -> Card:
+        card = await super().post(blocks, text, about)
+        if self.unanswered:
+            self.unanswered -= 1
+            raise Unavailable("Slack did not answer in time")
+        return card
+
+    async def find(self, channel: str, about: str, since_ms: int) -> tuple[Card, ...]:
+        if not self.may_look:
+            raise Forbidden("Slack refuses: missing_scope")
+        return await super().find(channel, about, since_ms)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_card_whose_answer_was_lost_is_found_and_not_posted_again(rig: Rig, dies: bool) -> None:
+    chat = rig.messenger = Unanswering()
+    cards, other = cards_of(rig), ID.replace("-1", "-2")
+    await rig.tell(opened(), incident=other)
+    await cards.show(await rig.incident(other))
+    await rig.tell(opened())
+    chat.unanswered = 1
+    await turn(rig, cards)
+    if dies:
+        cards = cards_of(rig)
+        cards.look_at(await rig.journal.incidents())
+    await rig.tell(f.IncidentEscalated(reason="no runbook"))
+    for _ in range(8):
+        await turn(rig, cards, 10)
+    assert len(chat.posted) == 2
+    assert chat.posted[1].text.endswith("escalated: no plan")
+    assert (await rig.kinds()).count("card_posted") == 1
+    assert tuple(cards.behind()) == ()
+
+
+async def test_where_the_channel_may_not_be_looked_through_the_card_is_posted_again(rig: Rig) -> None:
+    chat = rig.messenger = Unanswering()
+    chat.may_look = False
+    cards, other = cards_of(rig), ID.replace("-1", "-2")
+    await rig.tell(opened(), incident=other)
+    await cards.show(await rig.incident(other))
+    await rig.tell(opened())
+    chat.unanswered = 1
+    for _ in range(8):
+        await turn(rig, cards, 10)
+    assert len(chat.posted) == 3
+    assert tuple(cards.behind()) == ()
+
+
+async def test_a_chat_that_hangs_does_not_keep_the_stage_from_everything_else(rig: Rig) -> None:
+    chat = rig.messenger = Metered(rig)
+
+    def hang() -> None:
+        rig.clock.advance(10)
+        chat.times.append(rig.clock.monotonic())
+        raise Unavailable("Slack did not answer in time")
+
+    chat._raise = hang  # type: ignore[method-assign]
+    cards = cards_of(rig)
+    ids = [ID.replace("-1", f"-{n}") for n in range(1, 31)]
+    for each in ids:
+        await rig.tell(opened(), incident=each)
+        incident = await rig.journal.incident(each)
+        assert incident is not None
+        await cards.show(incident)
+    for _ in range(600):
+        await turn(rig, cards, 1)
+    assert rig.clock.monotonic() < 800, "of ten minutes, thirty incidents wait for Slack less than three"
+    assert len(chat.times) >= 10, "and it is still asked"

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError, SSLError
 
@@ -87,6 +89,26 @@ def test_each_answer_of_aws_is_classified_once(
     assert code in str(caught.value)
     assert "ABCDEFGHIJKLMNOP" not in str(caught.value)
     assert proxy.count("RebootInstances") == 1
+
+
+def test_getting_ready_makes_what_the_first_calls_need_and_asks_aws_nothing(
+    wired: Rig, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = AwsCloud(REGION, proxy.url, call_timeout_s=5, credentials=PAIR)
+    made: list[str] = []
+    maker = boto3.session.Session.client
+
+    def counted(session: boto3.session.Session, name: str, **given: Any) -> Any:
+        made.append(name)
+        return maker(session, name, **given)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(boto3.session.Session, "client", counted)
+    cloud.get_ready(["ecs.scale_service", "ec2.reboot_instance", "ecs.force_new_deployment", "nothing.known"])
+    assert made == ["ec2", "ec2", "ecs", "ecs"]
+    assert proxy.received == []
+    cloud.send(wired.step("ecs.scale_service", desired_count=3), KEY)
+    assert proxy.received[-1] == "UpdateService"
+    assert made.count("ecs") == 2
 
 
 def test_a_look_that_fails_is_never_of_unknown_outcome() -> None:

@@ -111,7 +111,24 @@ async def test_a_reply_stands_below_its_message_or_is_refused_for_good(chat: Cha
         assert chat.seen() == [("broken", BLOCKS)]
 
 
+async def test_what_was_posted_about_something_is_found_again(chat: Chat) -> None:
+    before = [await chat.messenger.post(BLOCKS, "a", about="inc-1"), await chat.messenger.post(BLOCKS, "b", "inc-2")]
+    await chat.messenger.post(BLOCKS, "c")
+    found = await chat.messenger.find(before[0].channel, "inc-1", 0)
+    assert list(found) == (before[:1] if chat.messenger.can_update else [])
+
+
 # From here on: what only a network can do.
+
+
+async def test_what_was_posted_before_the_time_asked_for_is_not_found(slack: Slack) -> None:
+    messenger = slack.bot()
+    card = await messenger.post(BLOCKS, "a", about="inc-1")
+    at_ms = round(float(card.ts) * 1000)
+    assert await messenger.find(card.channel, "inc-1", at_ms - 1000) == (card,)
+    assert await messenger.find(card.channel, "inc-1", at_ms + 1000) == ()
+    with pytest.raises(Forbidden, match="channel_not_found"):
+        await messenger.find("#sentinel", "inc-1", 0)
 
 
 async def test_a_reply_is_in_the_thread_and_not_in_the_channel(slack: Slack) -> None:

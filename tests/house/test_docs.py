@@ -35,9 +35,11 @@ def test_the_app_manifest_asks_for_what_the_door_serves() -> None:
     }
     assert urls == {"https://YOUR-HOST/slack/events"}
     assert set(manifest["oauth_config"]["scopes"]["bot"]) == {
+        "channels:history",
         "chat:write",
         "commands",
         "files:write",
+        "groups:history",
         "users:read",
         "usergroups:read",
     }

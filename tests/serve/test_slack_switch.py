@@ -27,7 +27,7 @@ async def test_without_a_word_it_is_shown_and_not_turned(rig: Rig) -> None:
 
 async def test_stop_is_recorded_with_who_and_why(rig: Rig) -> None:
     answer = await said(rig, "U0ANN", "kill-switch stop AZ b is <!channel> *burning*")
-    assert "Stopped: nothing is sent" in answer
+    assert "The kill switch is on:* nothing is sent." in answer
     assert "Ann Arbor" in answer
     assert "<!channel>" not in answer
     assert "*burning*" not in answer

@@ -13,8 +13,7 @@ import msgspec
 
 from sentinel.adapters.slack_signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 from sentinel.clock import Clock
-from sentinel.sandbox.slack.web_api import as_json
-from sentinel.sandbox.slack.workspace import APP, OTHER_TEAM, TEAM, Message, Modal, User
+from sentinel.sandbox.slack.workspace import APP, OTHER_TEAM, TEAM, Message, Modal, User, as_json
 
 ANSWER_WITHIN_S = 3.0
 

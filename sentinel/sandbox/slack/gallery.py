@@ -17,7 +17,7 @@ from sentinel.adapters.slack_blocks import Block
 from sentinel.adapters.slack_card import card
 from sentinel.adapters.slack_thread import narrate
 from sentinel.adapters.slack_views import SlackViews
-from sentinel.clock import ManualClock, SystemClock
+from sentinel.clock import ManualClock, SystemClock, day
 from sentinel.ids import IncidentId, PlanId, fingerprint, plan_id
 from sentinel.incidents import facts as f
 from sentinel.incidents.history import replay
@@ -39,6 +39,7 @@ from sentinel.incidents.nouns import (
 from sentinel.remediation.actions import steps_of
 from sentinel.remediation.approval_policy import ApprovalPolicy, AutoBudget, Demand, Rule
 from sentinel.remediation.binding import bound, notes_on
+from sentinel.remediation.switch import Switch
 from sentinel.sandbox.slack.server import SlackDouble
 from sentinel.sandbox.slack.workspace import Modal
 
@@ -103,7 +104,7 @@ class Scene:
 
     def opened(self, *, seen_before: bool = True) -> f.IncidentOpened:
         past = Similar(
-            incident_id=IncidentId("inc-20261111-9f8e7d6c-1"),
+            incident_id=IncidentId(f"inc-{day(self.at_ms - 14 * 86_400_000)}-9f8e7d6c-1"),
             similarity=0.914,
             title="payments: latency high",
             at_ms=self.at_ms - 14 * 86_400_000,
@@ -191,7 +192,7 @@ class Scene:
 
     def entries(self, facts: Sequence[f.Fact]) -> list[f.Entry]:
         return [
-            f.Entry(incident_id=ID, seq=n, at_ms=self.at_ms + 4000 * n, principal=SENTINEL, fact=fact)
+            f.Entry(incident_id=ID, seq=n, at_ms=self.at_ms + 15_000 * n, principal=SENTINEL, fact=fact)
             for n, fact in enumerate(facts, start=1)
         ]
 
@@ -201,6 +202,7 @@ def scenes(now_ms: int) -> Mapping[str, tuple[ApprovalPolicy, Facts]]:
     at = Scene(now_ms)
     no, fresh, rule = "it is the nightly backup", at.plan(NAMED, 3, 2, BOB.id), at.plan(AUTO)
     back: Facts = [f.AlertCleared(fingerprint=each.fingerprint, ended_at_ms=at.at_ms + 180_000) for each in at.alerts]
+    held = f"the kill switch is on: {switches(at.at_ms)['kill-switch-on'].why}"
     left = f"{_MISSED}; step 1 (ecs.scale_service) could not be undone"
     return {
         "new": (NAMED, at.asked(NAMED, seen_before=False)),
@@ -247,6 +249,7 @@ def scenes(now_ms: int) -> Mapping[str, tuple[ApprovalPolicy, Facts]]:
                 f.ApprovalRequested(plan_id=fresh.plan_id, asked="again"),
             ],
         ),
+        "held": (NAMED, [*at.approved(), f.PlanHeld(plan_id=PID, reason=held)]),
         "auto": (
             AUTO,
             [
@@ -258,18 +261,27 @@ def scenes(now_ms: int) -> Mapping[str, tuple[ApprovalPolicy, Facts]]:
     }
 
 
-def views(incident: Incident) -> Mapping[str, Callable[[], Block]]:
-    """Every modal and page, by name."""
+def views(incident: Incident, over: Incident) -> Mapping[str, Callable[[], Block]]:
+    """Every modal and page, by name: of an incident whose plan waits, or of one with no live plan."""
     shows, record = SlackViews(), incident.plans[-1]
     found = shows.narrowing(record)
     assert found is not None
     return {
-        "modal-reject": lambda: shows.reject_modal(PID, "{}"),
+        "modal-reject": lambda: shows.reject_modal("{}"),
         "modal-edit": lambda: shows.narrow_modal(record, "{}", *found),
         "modal-approve": lambda: shows.plan_modal(incident, record, "{}"),
         "modal-silence": lambda: shows.silence_modal(incident, "{}"),
-        "modal-unlike": lambda: shows.unlike_modal(replace(incident, plans=()), "{}"),
-        "home": lambda: shows.home([incident, replace(incident, id=IncidentId(f"{ID[:-1]}2"), plans=())]),
+        "modal-unlike": lambda: shows.unlike_modal(over, "{}"),
+        "home": lambda: shows.home([incident, replace(over, id=IncidentId(f"{ID[:-1]}2"))]),
+    }
+
+
+def switches(at_ms: int) -> Mapping[str, Switch]:
+    """What `/sentinel kill-switch stop` and `resume` answer, by name."""
+    why = "a call to AWS was made that nobody approved"
+    return {
+        "kill-switch-on": Switch(stopped=True, principal=BOB, reason=why, at_ms=at_ms),
+        "kill-switch-off": Switch(stopped=False, principal=ANN, reason="it was the nightly backup", at_ms=at_ms),
     }
 
 
@@ -277,19 +289,23 @@ def doubles(now_ms: int) -> dict[str, SlackDouble]:
     """A double for each name, with the one thing to look at in it."""
     made: dict[str, SlackDouble] = {}
     at, known = Scene(now_ms), scenes(now_ms)
-    waiting = at.incident(known["similar-past"][1])
-    for name in [*known, *views(waiting)]:
-        policy, facts = known.get(name, known["similar-past"])
+    waiting, over = at.incident(known["similar-past"][1]), at.incident(known["expired"][1])
+    shown, told = views(waiting, over), {name: SlackViews().switch(each) for name, each in switches(at.at_ms).items()}
+    below = {"modal-unlike": "expired", "kill-switch-on": "held", "kill-switch-off": "approved"}
+    for name in [*known, *shown, *told]:
+        policy, facts = known[name if name in known else below.get(name, "similar-past")]
         double = made[name] = SlackDouble(signing_secret="", token="", clock=ManualClock(now_ms))
         blocks, text = card(at.incident(facts), public_url="https://sentinel.example", key=b"none", policy=policy)
         message = double.workspace.post("C0SENTINEL", text, blocks)
         note = narrate(at.entries(facts)[2:]) if name in known else None
         if note:
             double.workspace.post("C0SENTINEL", note[1], note[0], thread_ts=message.ts)
-        if name == "home":
-            double.workspace.homes["U0ANN"] = views(waiting)[name]()
-        elif name not in known:
-            double.workspace.modals["U0ANN"] = Modal(id="V1", user="U0ANN", view=views(waiting)[name]())
+        if name in told:
+            double.workspace.whisper("C0SENTINEL", "U0ANN", "kill switch", told[name])
+        elif name == "home":
+            double.workspace.homes["U0ANN"] = shown[name]()
+        elif name in shown:
+            double.workspace.modals["U0ANN"] = Modal(id="V1", user="U0ANN", view=shown[name]())
     return made
 
 

@@ -17,16 +17,15 @@ from sentinel.clock import Clock
 from sentinel.sandbox.slack import files, validation
 from sentinel.sandbox.slack.faults import Faults
 from sentinel.sandbox.slack.workspace import (
-    APP,
     BOT,
     BOT_NAME,
     BOT_USER,
     TEAM,
     TEAM_NAME,
     Blocks,
-    Message,
     Modal,
     Workspace,
+    as_json,
 )
 
 Args = Mapping[str, Any]
@@ -176,6 +175,7 @@ class WebApi:
         if thread_ts and self._workspace.message(channel, str(thread_ts)) is None:
             raise Refused("thread_not_found")
         message = self._workspace.post(channel, *_content(arguments), thread_ts=str(thread_ts) if thread_ts else None)
+        message.metadata = arguments.get("metadata") or {}
         return {"channel": channel, "ts": message.ts, "message": as_json(message)}
 
     def _update(self, arguments: Args) -> Answer:
@@ -196,12 +196,15 @@ class WebApi:
         return {"message_ts": self._workspace.whisper(channel, user, *_content(arguments)).ts}
 
     def _history(self, arguments: Args) -> Answer:
-        channel = self._channel(arguments)
-        limit = int(arguments.get("limit", 100))
+        channel = str(arguments.get("channel", ""))
+        if channel not in self._workspace.channels:  # the one method that takes no name
+            raise Refused("channel_not_found")
+        limit, oldest = int(arguments.get("limit", 100)), float(arguments.get("oldest") or 0)
+        with_metadata = str(arguments.get("include_all_metadata", "")).lower() in ("1", "true")
         newest_first = [
-            as_json(each)
+            {**as_json(each), **({"metadata": each.metadata} if with_metadata and each.metadata else {})}
             for each in reversed(self._workspace.messages)
-            if each.channel == channel and not each.thread_ts
+            if each.channel == channel and not each.thread_ts and float(each.ts) > oldest
         ]
         return {"messages": newest_first[:limit], "has_more": len(newest_first) > limit}
 
@@ -271,25 +274,6 @@ class WebApi:
         if channel is None:
             raise Refused("channel_not_found")
         return channel
-
-
-def as_json(message: Message) -> dict[str, Any]:
-    """A message in Slack's words."""
-    shown: dict[str, Any] = {
-        "type": "message",
-        "ts": message.ts,
-        "user": BOT_USER,
-        "bot_id": BOT,
-        "app_id": APP,
-        "team": TEAM,
-        "text": message.text,
-        "blocks": message.blocks,
-    }
-    if message.thread_ts:
-        shown["thread_ts"] = message.thread_ts
-    if message.edited_ts:
-        shown["edited"] = {"user": BOT_USER, "ts": message.edited_ts}
-    return shown
 
 
 def _arguments(request: Request, body: bytes, payload_field: str = "") -> dict[str, Any]:

@@ -53,6 +53,7 @@ class Message:
     thread_ts: str | None = None
     edited_ts: str | None = None
     file: str = ""  # the id of a file that it shows
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     earlier: list[tuple[str, Blocks]] = field(default_factory=list)
 
 
@@ -174,3 +175,22 @@ class Workspace:
         self.version += 1
         self._last_ts_us = max(self._clock.now_ms() * 1000, self._last_ts_us + 1)
         return f"{self._last_ts_us // 1_000_000}.{self._last_ts_us % 1_000_000:06d}"
+
+
+def as_json(message: Message) -> dict[str, Any]:
+    """A message in Slack's words."""
+    shown: dict[str, Any] = {
+        "type": "message",
+        "ts": message.ts,
+        "user": BOT_USER,
+        "bot_id": BOT,
+        "app_id": APP,
+        "team": TEAM,
+        "text": message.text,
+        "blocks": message.blocks,
+    }
+    if message.thread_ts:
+        shown["thread_ts"] = message.thread_ts
+    if message.edited_ts:
+        shown["edited"] = {"user": BOT_USER, "ts": message.edited_ts}
+    return shown

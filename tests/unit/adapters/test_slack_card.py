@@ -225,7 +225,8 @@ def test_the_first_line_says_what_and_how_bad() -> None:
     blocks, _ = card(INCIDENT, public_url=URL)
     assert blocks[0]["type"] == "header"
     assert shown(INCIDENT).startswith("CRITICAL: checkout is slow\n")
-    assert "critical on checkout, payments" in shown(INCIDENT)
+    assert "\non checkout, payments · since" in shown(INCIDENT)
+    assert "\nwas critical on checkout, payments · began" in shown(replace(INCIDENT, state=IncidentState.RESOLVED))
 
 
 def test_the_button_carries_plan_and_digest_and_asks_again() -> None:
@@ -245,7 +246,7 @@ def test_evidence_suspects_memory_and_plan_are_there() -> None:
     assert "`latency_p99_seconds` of checkout went up to *2.31*, expected 0.12 to 0.18" in text
     assert "1. *payments*: first to fail; checkout calls it" in text
     assert "91% like checkout was slow" in text
-    assert "resolved, fixed by ecs.scale_service in 4 min 12 s" in text
+    assert "resolved, fixed by scale-out in 4 min 12 s" in text
     assert f"Set the number of tasks of an ECS service\n`{CLUSTER}/checkout` · desired_count = `6`" in text
     assert "what can be undone is undone" in text
     assert "Expires <!date^1700000900^" in text

@@ -14,7 +14,21 @@ from sentinel.incidents.nouns import Incident, PlanState, Principal, Seen
 from sentinel.remediation.approval_policy import ApprovalPolicy, Demand, Rule
 from sentinel.remediation.binding import bound, notes_on
 from sentinel.sandbox.slack.validation import problems, summons, total_text
-from tests.unit.incidents.make import ANN, BOB, CARLA, T0, after, alert, approved, opened, plan, scale, told, verdict
+from tests.unit.incidents.make import (
+    ANN,
+    BOB,
+    CARLA,
+    T0,
+    after,
+    alert,
+    approved,
+    opened,
+    plan,
+    reboot,
+    scale,
+    told,
+    verdict,
+)
 
 LIVE = {"status": "ACTIVE", "desired": 2, "running": 1, "pending": 1, "deployment_id": "ecs-svc/1"}
 SEEN = Seen(
@@ -51,9 +65,9 @@ def test_the_card_says_what_is_there_what_will_be_and_what_it_costs() -> None:
     text = text_of(asked(CLOSED), CLOSED)
     assert "› tasks: 1 running, 2 wanted now; 4 wanted after (at most 50)" in text
     assert "› cost: +0.10 USD an hour" in text
-    assert "› a deployment is in progress: 1 tasks pending" in text
-    assert "› account 123456789012, us-east-1" in text
-    assert "desired_count = `4` · can be undone" in text
+    assert "› a deployment is in progress: 1 task pending" in text
+    assert "\n`cluster/prod/checkout` in account 123456789012, us-east-1 · desired_count = `4` · can be undone" in text
+    assert text.count("123456789012") == text.count("us-east-1") == 1
     assert "scale-out worked 7 of 8 times here, median 4 min to recover" in text
 
 
@@ -61,7 +75,57 @@ def test_the_card_says_who_may_and_who_is_asked_next() -> None:
     text = text_of(asked(CLOSED), CLOSED)
     assert "*May approve:* deploy (API key), <!subteam^S0OPS>, <@U1>" in text
     assert "risk low" in text
-    assert "<@U3> are asked as well at <!date^1700000603^" in text
+    assert "<@U3> is asked as well at <!date^1700000603^" in text
+
+
+@pytest.mark.parametrize(
+    ("seen", "shown"),
+    [
+        (replace(SEEN, account="999999999999"), f"`{SEEN.target}` in account 999999999999, us-east-1 ·"),
+        (replace(SEEN, region="eu-west-1"), f"`{SEEN.target}` in account 123456789012, eu-west-1 ·"),
+        (replace(SEEN, account=""), f"`{SEEN.target}` in account unknown, us-east-1 ·"),
+        (replace(SEEN, account="", region=""), f"`{SEEN.target}` ·"),
+    ],
+    ids=["another account", "another region", "no account", "beside AWS"],
+)
+def test_a_name_is_shortened_only_by_what_stands_beside_it(seen: Seen, shown: str) -> None:
+    made = bound(plan(), (seen,), CLOSED, "")
+    incident = after(opened(), f.PlanProposed(plan=made), f.ApprovalRequested(plan_id=made.plan_id, asked="in Slack"))
+    assert f"\n{shown} desired_count" in text_of(incident, CLOSED)
+
+
+def test_several_who_are_asked_next_are_named_as_several() -> None:
+    policy = replace(CLOSED, default=replace(CLOSED.default, escalate_to=("slack:T1/U3", "group:S0OPS")))
+    incident = asked(policy)
+    assert "<@U3>, <!subteam^S0OPS> are asked as well at" in text_of(incident, policy)
+    plan_id = incident.plans[-1].plan.plan_id
+    reminded = f.ApprovalReminded(plan_id=plan_id, to=("slack:T1/U3",), escalated=True, reason="nobody decided")
+    for which, said in ((policy, "were"), (CLOSED, "was")):
+        made = bound(plan(), (SEEN,), which, "")
+        facts = [f.PlanProposed(plan=made), f.ApprovalRequested(plan_id=made.plan_id, asked="in Slack"), reminded]
+        assert f"{said} asked as well at" in text_of(after(opened(), *facts), which)
+
+
+def test_what_can_be_undone_is_said_only_while_it_tells_what_may_come() -> None:
+    made = plan(*scale(), *reboot())
+    begun: list[f.Fact] = [*approved(made), f.ExecutionStarted(plan_id=made.plan_id, owner="a")]
+    running = text_of(after(opened(), *begun, f.StepStarted(plan_id=made.plan_id, index=0, previous={})), CLOSED)
+    assert running.count("can be undone\n*running*") == 1
+    assert running.count("cannot be undone") == 1
+    done = [
+        f.StepStarted(plan_id=made.plan_id, index=0, previous={}),
+        f.StepSucceeded(plan_id=made.plan_id, index=0, detail="desired 4"),
+    ]
+    over = [
+        f.RollbackStarted(plan_id=made.plan_id, reason="aborted", undo=True),
+        f.UndoStarted(plan_id=made.plan_id, index=0),
+        f.UndoFailed(plan_id=made.plan_id, index=0, detail="somebody changed it since"),
+        f.PlanRollbackFailed(plan_id=made.plan_id, reason="step 1 could not be undone"),
+    ]
+    ended = text_of(after(opened(), *begun, *done, *over), CLOSED)
+    assert "*could not be undone*: somebody changed it since" in ended
+    assert ended.count("*not carried out*") == 1
+    assert "· can" not in ended
 
 
 def test_where_nobody_is_named_the_card_says_that_everybody_may() -> None:

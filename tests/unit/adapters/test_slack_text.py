@@ -42,3 +42,15 @@ def test_numbers_are_short(value: float, text: str) -> None:
 )
 def test_durations_are_short(milliseconds: int, text: str) -> None:
     assert slack_text.duration(milliseconds) == text
+
+
+@pytest.mark.parametrize(
+    ("title", "told"),
+    [
+        ("checkout is slow", "checkout is slow (payments)"),
+        ("checkout and payments are slow", "checkout and payments are slow"),
+        ("slow", "slow (checkout, payments)"),
+    ],
+)
+def test_a_title_is_followed_by_the_services_that_it_does_not_name(title: str, told: str) -> None:
+    assert slack_text.titled(title, ("checkout", "payments"), 200) == told

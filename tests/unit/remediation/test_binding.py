@@ -121,7 +121,7 @@ def test_the_notes_say_what_will_be() -> None:
         "cost: +0.10 USD an hour",
     ]
     busy = notes_on(scale()[0], {**LIVE, "pending": 1}, 50, None)
-    assert busy[-1] == "a deployment is in progress: 1 tasks pending"
+    assert busy[-1] == "a deployment is in progress: 1 task pending"
     assert notes_on(reboot()[0], {"state": "running"}, 50, 1.0) == ["instance: running now"]
 
 

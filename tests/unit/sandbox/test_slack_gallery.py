@@ -25,10 +25,12 @@ def test_the_states_that_people_wait_for_are_all_there() -> None:
 
 
 def test_every_view_is_one_that_slack_takes() -> None:
-    waiting = Scene(NOW).incident(SCENES["similar-past"][1])
-    for name, view in views(waiting).items():
+    waiting, over = (Scene(NOW).incident(SCENES[name][1]) for name in ("similar-past", "expired"))
+    for name, view in views(waiting, over).items():
         assert view_problems(view()) == [], name
 
 
 def test_there_is_a_page_for_each() -> None:
-    assert {*SCENES, "home", "modal-edit"} <= set(doubles(NOW))
+    assert {*SCENES, "home", "modal-edit", "modal-silence", "modal-unlike", "kill-switch-on", "kill-switch-off"} <= set(
+        doubles(NOW)
+    )
