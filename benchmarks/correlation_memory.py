@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.correlation_hand_over import OPENS, groups, handed_over, topology
 from benchmarks.fault_sets import Case
 from benchmarks.report import table
+from sentinel.adapters.worded_memory import TextEmbedder
 from sentinel.correlation import dedup, grouping, suspects
 from sentinel.correlation.alerts import harmful
 from sentinel.correlation.recall import fused, title_of
@@ -157,15 +158,17 @@ def b_cubed(labels: Sequence[int], truths: Sequence[str]) -> tuple[float, float,
     return float(precision), float(recall), float(2 * precision * recall / (precision + recall))
 
 
-def recalls(cases: Sequence[Case]) -> str:
+def recalls(cases: Sequence[Case], text: TextEmbedder | None = None) -> str:
     """The table of recall: the first minute of a fault asks what is remembered of faults by other minutes of theirs.
 
     Within a day every fault is remembered by its later minutes; between days, by all minutes of the other day, and
-    only faults that the other day has are asked for. "At best" is what nobody could surpass who is told the
-    same alerts.
+    only faults that the other day has are asked for. With `text` that model makes the text vectors.
+    "At best" is what nobody could surpass who is told the same alerts.
     """
     rows = []
-    days = [(group, _remembered(chosen)) for group, chosen in groups([c for c in cases if c.group[:5] == "Nezha"])]
+    days = [
+        (group, _remembered(chosen, text)) for group, chosen in groups([c for c in cases if c.group[:5] == "Nezha"])
+    ]
     for group, faults in days:
         asked = [first for first, rest, _ in faults if rest]
         known = [(rest, first.truth) for first, rest, _ in faults if rest]
@@ -183,16 +186,21 @@ def recalls(cases: Sequence[Case]) -> str:
 Remembered = tuple[Candidate, Vectors | None, Vectors]
 
 
-def _remembered(cases: Sequence[Case]) -> list[Remembered]:
+def _remembered(cases: Sequence[Case], text: TextEmbedder | None) -> list[Remembered]:
     """For each fault with an opening: its first minute, its later minutes (None if there is none), and all."""
     found = []
     for case in cases:
         minutes = candidates([case])
         if not minutes:
             continue
-        later = _together(case, minutes[1:]) if len(minutes) > 1 else None
-        found.append((minutes[0], later, _together(case, minutes)))
+        later = _worded(_together(case, minutes[1:]), text) if len(minutes) > 1 else None
+        first = replace(minutes[0], vectors=_worded(minutes[0].vectors, text))
+        found.append((first, later, _worded(_together(case, minutes), text)))
     return found
+
+
+def _worded(made: Vectors, text: TextEmbedder | None) -> Vectors:
+    return replace(made, text=text.embed([made.words])[0]) if text else made
 
 
 def _together(case: Case, minutes: Sequence[Candidate]) -> Vectors:
