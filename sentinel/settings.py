@@ -116,9 +116,13 @@ class Qdrant(Section):
     path: str = ".sentinel/qdrant"
     collection: str = "sentinel_incidents"
     timeout_s: Positive = 5
+    text_model: str = ""  # a model of fastembed that makes the text vectors; none: the words are hashed
+    text_model_path: str = ""  # a directory with its files, so that nothing is downloaded
 
     @model_validator(mode="after")
-    def _no_key_in_the_clear(self) -> "Qdrant":
+    def _fits_together(self) -> "Qdrant":
+        if self.text_model_path and not self.text_model:
+            raise ValueError("text_model_path holds the files of a model: name it in qdrant.text_model")
         if self.api_key and self.host and not self.https and self.host not in LOOPBACK_HOSTS:
             raise ValueError("an api_key over plain HTTP can be read on the way: set qdrant.https to true")
         return self

@@ -29,14 +29,17 @@ from sentinel.adapters.qdrant_points import (
     held_of,
     memory_of,
     point_of,
+    sizes_of,
 )
+from sentinel.adapters.text_fastembed import open_text
+from sentinel.adapters.worded_memory import WordedMemory
 from sentinel.clock import Clock, SystemClock
 from sentinel.correlation.recall import fused
 from sentinel.correlation.scope import ANYWHERE, Scope
 from sentinel.correlation.signature import Vectors
 from sentinel.errors import Invalid, Unavailable
 from sentinel.ids import IncidentId
-from sentinel.ports import Memory, Recalled
+from sentinel.ports import IncidentMemory, Memory, Recalled
 
 _log = structlog.get_logger(__name__)
 
@@ -55,16 +58,23 @@ _STRICT = models.StrictModeConfig(
 )
 
 
-def open_memory(qdrant: settings.Qdrant) -> "QdrantMemory | DisabledMemory":
+def open_memory(qdrant: settings.Qdrant) -> IncidentMemory:
     """The memory that the settings name: a server if they name a host, else the embedded one.
 
-    Raises Unavailable if another process holds the embedded one, Invalid if the collection was made
-    by another embedder. A server that does not answer raises nothing yet: incidents must open without it.
+    Raises Unavailable if another process holds the embedded one or the text model is not there, Invalid if the
+    collection is not ours. A server that does not answer raises nothing yet: incidents must open without it.
     """
     if not qdrant.enabled:
         return DisabledMemory()
+    if not qdrant.text_model:
+        return _open(qdrant, EMBEDDER)
+    text = open_text(qdrant.text_model, qdrant.text_model_path)
+    return WordedMemory(_open(qdrant, {**EMBEDDER, **text.made_by}), text)
+
+
+def _open(qdrant: settings.Qdrant, embedder: Mapping[str, Any]) -> "QdrantMemory":
     if not qdrant.host:
-        return QdrantMemory.embedded(qdrant.path, collection=qdrant.collection)
+        return QdrantMemory.embedded(qdrant.path, collection=qdrant.collection, embedder=embedder)
     return QdrantMemory.server(
         qdrant.host,
         qdrant.port,
@@ -72,6 +82,7 @@ def open_memory(qdrant: settings.Qdrant) -> "QdrantMemory | DisabledMemory":
         api_key=qdrant.api_key.get_secret_value() if qdrant.api_key else None,
         timeout_s=qdrant.timeout_s,
         collection=qdrant.collection,
+        embedder=embedder,
     )
 
 
@@ -95,6 +106,7 @@ class QdrantMemory:
         self._where = where
         self._collection = collection
         self._embedder = dict(embedder)
+        self._sizes = sizes_of(embedder)
         self._lock = lock
         self._ready = False
         self._calls = Calls(where, clock)
@@ -181,13 +193,13 @@ class QdrantMemory:
 
     def remember(self, memories: Sequence[Memory]) -> None:
         """Keep or replace these memories. Raises Invalid for vectors of another shape; nothing is kept then."""
-        points = [point_of(memory) for memory in memories]
+        points = [point_of(memory, self._sizes) for memory in memories]
         for start in range(0, len(points), _BATCH):
             self._calls.run(partial(self._upsert, points[start : start + _BATCH]), _ATTEMPTS)
 
     def similar(self, vectors: Vectors, limit: int, scope: Scope = ANYWHERE) -> list[Recalled]:
         """The memories most alike, best first. Raises Invalid for vectors of another shape."""
-        numbers = checked(vectors)
+        numbers = checked(vectors, self._sizes)
         if limit < 1:
             return []
         asked = min(max(limit * _ASKED, _LEAST_ASKED), _PAGE)
@@ -299,7 +311,7 @@ class QdrantMemory:
                 self._collection,
                 vectors_config={
                     name: models.VectorParams(size=size, distance=models.Distance.COSINE)
-                    for name, size in SIZES.items()
+                    for name, size in self._sizes.items()
                 },
                 strict_mode_config=None if self._embedded else _STRICT,
                 metadata=self._embedder,

@@ -69,7 +69,12 @@ def point_id(incident_id: IncidentId) -> str:
     return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
 
 
-def point_of(memory: Memory) -> models.PointStruct:
+def sizes_of(embedder: Mapping[str, Any]) -> dict[str, int]:
+    """The dimensions of each vector in a collection that `embedder` makes."""
+    return {name: int(embedder.get(name, size)) for name, size in SIZES.items()}
+
+
+def point_of(memory: Memory, sizes: Mapping[str, int] = SIZES) -> models.PointStruct:
     """The point that keeps `memory`. Raises Invalid for vectors of another shape."""
     payload = _Payload(
         incident_id=memory.incident_id,
@@ -86,14 +91,14 @@ def point_of(memory: Memory) -> models.PointStruct:
         rejected=memory.rejected,
         seq=memory.seq,
     )
-    numbers: Any = checked(memory.vectors)
+    numbers: Any = checked(memory.vectors, sizes)
     return models.PointStruct(id=point_id(memory.incident_id), vector=numbers, payload=msgspec.to_builtins(payload))
 
 
-def checked(vectors: Vectors) -> dict[str, list[float]]:
+def checked(vectors: Vectors, sizes: Mapping[str, int] = SIZES) -> dict[str, list[float]]:
     """The numbers of each vector. Raises Invalid for another shape, or for one without a direction."""
     found: dict[str, list[float]] = {}
-    for name, size in SIZES.items():
+    for name, size in sizes.items():
         vector: Vector = getattr(vectors, name)
         if vector.shape != (size,) or not np.isfinite(vector).all() or not vector.any():
             raise Invalid(f"vector {name}", vector.shape, f"{size} finite numbers, not all zero")
@@ -106,13 +111,15 @@ def memory_of(point: models.ScoredPoint | models.Record) -> Memory | None:
     named = point.vector if isinstance(point.vector, dict) else {}
     try:
         payload = msgspec.convert(point.payload, type=_Payload)
-        numbers = {name: msgspec.convert(named.get(name), type=list[float]) for name in SIZES}
+        numbers = {
+            name: np.array(msgspec.convert(named.get(name), type=list[float]), dtype=np.float32) for name in SIZES
+        }
     except msgspec.ValidationError as error:
         _log.warning("memory_unreadable", point=str(point.id), why=str(error))
         return None
     return Memory(
         incident_id=IncidentId(payload.incident_id),
-        vectors=Vectors(**{name: np.array(values, dtype=np.float32) for name, values in numbers.items()}),
+        vectors=Vectors(sig=numbers["sig"], shape=numbers["shape"], text=numbers["text"]),
         title=payload.title,
         services=payload.services,
         opened_at_ms=payload.opened_at_ms,

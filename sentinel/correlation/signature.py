@@ -3,7 +3,8 @@
 `sig` says who is affected in which way, and decides what is a duplicate: at the default threshold of 0.8 text
 embeddings merged different faults in two thirds of their merges, because alert texts share most of their words.
 `shape` is the same without the services, so that a fault is recognised where it has not been before. `text` are the
-words of the alerts. None holds a number, time, host or pod. benchmarks/correlation.py measures them.
+words of the alerts, which a memory with a text model embeds by that instead. None holds a number, time, host or pod.
+benchmarks/correlation.py measures them.
 """
 
 import hashlib
@@ -36,16 +37,20 @@ _OPENING_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """The three vectors of one incident, float32 and of unit length; they are named so in Qdrant."""
+    """The three vectors of one incident, float32 and of unit length; they are named so in Qdrant.
+
+    `words` is what `text` was made of, for a text model; what comes out of a memory has none.
+    """
 
     sig: Vector
     shape: Vector
     text: Vector
+    words: str = ""
 
 
 def vectors(alerts: Sequence[Alert], root_service: str) -> Vectors:
     """All three vectors of `alerts`. Raises Invalid for no alerts."""
-    return Vectors(signature(alerts, root_service), _shape(alerts, root_service), _text(alerts))
+    return Vectors(signature(alerts, root_service), _shape(alerts, root_service), _text(alerts), _told(alerts))
 
 
 def vectors_of(incident: Incident) -> Vectors:
@@ -121,10 +126,20 @@ def _text(alerts: Sequence[Alert]) -> Vector:
     """The words of the alerts and the pairs of neighbours among them; numbers and ids are all one."""
     counts: dict[str, float] = {}
     for alert in alerts:
-        words = _words(f"{subject(alert)} {alert.metric} {measure(alert)} {alert.direction} {alert.note}")
+        words = _words_of(alert)
         for token in (*words, *(f"{a} {b}" for a, b in itertools.pairwise(words))):
             counts[token] = counts.get(token, 0.0) + 1.0
     return _hashed({token: 1.0 + math.log(count) for token, count in counts.items()}, TEXT_DIMENSIONS)
+
+
+def _told(alerts: Sequence[Alert]) -> str:
+    """The words of the alerts, each sentence once, the loudest first: a text model reads no more than its length."""
+    loudest_first = sorted(alerts, key=lambda alert: (-evidence(alert), alert.fingerprint))
+    return ". ".join(dict.fromkeys(" ".join(_words_of(alert)) for alert in loudest_first))
+
+
+def _words_of(alert: Alert) -> list[str]:
+    return _words(f"{subject(alert)} {alert.metric} {measure(alert)} {alert.direction} {alert.note}")
 
 
 def _words(text: str) -> list[str]:
