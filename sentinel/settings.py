@@ -114,6 +114,7 @@ class Qdrant(Section):
     api_key: SecretStr | None = None
     https: bool = False
     path: str = ".sentinel/qdrant"
+    engine: Literal["client", "edge"] = "client"  # of the embedded one; edge is an extra, the server's own engine
     collection: str = "sentinel_incidents"
     timeout_s: Positive = 5
     text_model: str = ""  # a model of fastembed that makes the text vectors; none: the words are hashed

@@ -18,6 +18,7 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 
 from sentinel import settings
 from sentinel.adapters.qdrant_calls import Calls
+from sentinel.adapters.qdrant_edge import EdgeMemory
 from sentinel.adapters.qdrant_embedded import lock_directory, open_embedded
 from sentinel.adapters.qdrant_points import (
     EMBEDDER,
@@ -72,9 +73,10 @@ def open_memory(qdrant: settings.Qdrant) -> IncidentMemory:
     return WordedMemory(_open(qdrant, {**EMBEDDER, **text.made_by}), text)
 
 
-def _open(qdrant: settings.Qdrant, embedder: Mapping[str, Any]) -> "QdrantMemory":
+def _open(qdrant: settings.Qdrant, embedder: Mapping[str, Any]) -> IncidentMemory:
     if not qdrant.host:
-        return QdrantMemory.embedded(qdrant.path, collection=qdrant.collection, embedder=embedder)
+        embedded = EdgeMemory.open if qdrant.engine == "edge" else QdrantMemory.embedded
+        return embedded(qdrant.path, collection=qdrant.collection, embedder=embedder)
     return QdrantMemory.server(
         qdrant.host,
         qdrant.port,

@@ -1,5 +1,6 @@
-"""The contract of `ports.IncidentMemory`: the twin in memory, Qdrant embedded, and Qdrant over HTTP."""
+"""The contract of `ports.IncidentMemory`: the twin in memory, Qdrant embedded by either engine, and over HTTP."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from qdrant_client import QdrantClient
 
 from sentinel.adapters.in_memory import InMemoryIncidentMemory
 from sentinel.adapters.qdrant import QdrantMemory
+from sentinel.adapters.qdrant_edge import EdgeMemory
 from sentinel.correlation.scope import Scope
 from sentinel.correlation.signature import Vectors
 from sentinel.errors import Invalid
@@ -23,7 +25,7 @@ from tests.contract.qdrant_stand_in import qdrant_stand_in
 REAL_SERVER = "SENTINEL_TEST_QDRANT_URL"
 
 
-@pytest.fixture(params=["in memory", "embedded", "server stand-in", "server"])
+@pytest.fixture(params=["in memory", "embedded", "edge", "server stand-in", "server"])
 def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[IncidentMemory]:
     """One empty memory of each kind."""
     opened: IncidentMemory
@@ -32,6 +34,12 @@ def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[IncidentM
             yield InMemoryIncidentMemory()
         case "embedded":
             opened = QdrantMemory.embedded(tmp_path / "qdrant")
+            yield opened
+            opened.close()
+        case "edge":
+            if importlib.util.find_spec("qdrant_edge") is None:
+                pytest.skip("qdrant-edge-py is not installed: pip install '.[edge]'")
+            opened = EdgeMemory.open(tmp_path / "qdrant")
             yield opened
             opened.close()
         case "server stand-in":
