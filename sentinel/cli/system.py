@@ -197,31 +197,47 @@ def _own_files(settings: Settings) -> list[Path]:
 
 def _while_alive(settings: Settings, end: Callable[[], object]) -> None:
     """Call `end` unless our cluster died before us; and go on without it where it takes too long."""
-    if not _our_cluster_died(settings):
+    if not cluster_died(settings):
         ending = threading.Thread(target=end, daemon=True)
         ending.start()
         ending.join(_END_WITHIN_S)
 
 
 def _leave_ray(settings: Settings) -> None:
-    if _our_cluster_died(settings):
+    if cluster_died(settings):
         # Ray would wait a minute for its dead head, and then end this process before it has ended its others.
         atexit.unregister(ray.shutdown)
+        _end_below_raylet()
     else:
         ray.shutdown()
 
 
-def _our_cluster_died(settings: Settings) -> bool:
-    """Whether the head that we started is gone, as when a signal reached all our processes at once."""
-    if settings.ray.address:
+def cluster_died(settings: Settings) -> bool:
+    """Whether a server of the cluster that we started is gone: its GCS, or its raylet with all its workers."""
+    if settings.ray.address or not Path("/proc/self").exists():
         return False
+    alive = {name for _, name, state, parent in _processes() if parent == os.getpid() and state != "Z"}
+    return not alive >= {"gcs_server", "raylet"}
+
+
+def _end_below_raylet() -> None:
+    """End the workers and agents of our raylet: without its GCS it does not, and its agents would outlive it."""
+    processes = list(_processes())
+    raylets = {pid for pid, name, _, parent in processes if name == "raylet" and parent == os.getpid()}
+    for pid, _, _, parent in processes:
+        if parent in raylets:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _processes() -> Iterator[tuple[int, str, str, int]]:
+    """Of every process here: its id, its name, its state and its parent."""
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            name, _, fields = (entry / "stat").read_text(encoding="utf-8").partition(" (")[2].rpartition(") ")
+            # "pid (name) state ppid …"; a name may hold anything, brackets and blanks included.
+            name, _, fields = (entry / "stat").read_text(errors="replace").partition(" (")[2].rpartition(") ")
             state, parent = fields.split()[:2]
-            if name == "gcs_server" and int(parent) == os.getpid():
-                return state == "Z"
-    return Path("/proc/self").exists()
+            yield int(entry.name), name, state, int(parent)
 
 
 def require_reachable(address: str) -> None:
