@@ -138,7 +138,7 @@ class Detectors(Book):
         return await super().health(watched)
 
 
-def worker(url: str, cloud_path: str) -> None:
+def worker(url: str, cloud_path: str, lock_wait_s: float = 20) -> None:
     """One executor process, until it is killed."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     clock, alive = SystemClock(), Path(f"{cloud_path}.{os.getpid()}")
@@ -149,7 +149,7 @@ def worker(url: str, cloud_path: str) -> None:
     async def run() -> None:
         while True:
             try:
-                journal = JournalActor(SqlJournalStore(url, lock_wait_s=20), rules=RULES)
+                journal = JournalActor(SqlJournalStore(url, lock_wait_s=lock_wait_s), rules=RULES)
                 break
             except SentinelError:
                 await clock.sleep(0.05)
