@@ -52,7 +52,8 @@ class Work(NamedTuple):
     day, and how long it has been learned. residual, left: how far x is from the level, and from the table and what it
     usually leaves; bound, daily_bound: the spreads that count against them. z: distance by the model that speaks;
     change, shift: of x from the newest samples, and of these from the older ones, in spreads. run: how often x has come
-    on end. slot_s: seconds of a slot of the table."""
+    on end. alike: the share of one sample of all; limit, daily_limit: how far one is taken to be at most. slot_s:
+    seconds of a slot of the table, and stayed_s: those of them since the sample before."""
 
     x: Singles
     residual: Singles
@@ -63,7 +64,10 @@ class Work(NamedTuple):
     change: Singles
     shift: Singles
     run: Singles
-    step_s: Singles
+    alike: Singles
+    limit: Singles
+    daily_limit: Singles
+    stayed_s: Singles
     slot_s: Singles
     known: Singles
     days: Singles
@@ -106,8 +110,8 @@ def empty(rows: int) -> Columns:
 
 @compiled
 def empty_work(rows: int) -> Work:
-    s = np.empty((13, rows), np.float32)
-    return Work(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11], s[12])
+    s = np.empty((16, rows), np.float32)
+    return Work(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15])
 
 
 @compiled
@@ -163,6 +167,6 @@ def table_view(w: Work, table: Singles, days: Singles, at_ms: int, a: int, b: in
     kind, slot = _place_of(at_ms)
     w.slot_s[:] = _slot_s(kind)
     return Work(
-        w.x, w.residual, w.bound, w.left, w.daily_bound, w.z, w.change, w.shift, w.run, w.step_s, w.slot_s,
-        table[slot, a:b], days[kind, a:b],
+        w.x, w.residual, w.bound, w.left, w.daily_bound, w.z, w.change, w.shift, w.run, w.alike, w.limit,
+        w.daily_limit, w.stayed_s, w.slot_s, table[slot, a:b], days[kind, a:b],
     )  # fmt: skip

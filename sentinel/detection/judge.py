@@ -138,7 +138,7 @@ def _weighed(state: State, base: Baseline, seen: Seen) -> tuple[Scored, Bools]:
     grew = ~seasonal & (seen.at_ms - base.since_ms >= tier.SHIFT_FROM_MS)
     recorded = tier.threshold(base.q99, base.excess, tier.remembered(base.seen), np.ones_like(base.seen))
     for each in (
-        speed(base, work, tier.FASTER * usually / recorded, opened),
+        speed(base, work, usually / recorded, opened),
         shift(base, work, beyond, grew, by_shift),
     ):
         speaks = each.strength(policy, base.caution) * scored

@@ -25,7 +25,7 @@ from sentinel.detection.blocks import (
 )
 from sentinel.detection.columns import Rows, Singles
 from sentinel.detection.compiled import compiled
-from sentinel.detection.steps import OVER, codes, is_hot, move_excess, needed_of, score, teach
+from sentinel.detection.steps import OVER, codes, is_hot, marked, move_excess, needed_of, score, teach
 
 Bools = NDArray[np.bool_]
 
@@ -74,8 +74,8 @@ def advance(c: Columns, table: Singles, days: Singles, s: Samples, told: Told) -
 
     Answers how many entries of `told.grown` and of `told.candidates` were written; of candidates nothing is learned.
     """
-    copies, scratch, code = empty(BLOCK), empty_work(BLOCK), np.empty(BLOCK, np.int32)
-    table_copies = np.empty((2, BLOCK), np.float32)
+    copies, scratch, code, at = empty(BLOCK), empty_work(BLOCK), np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32)
+    table_copies, needed = np.empty((2, BLOCK), np.float32), np.empty(BLOCK, np.float32)
     grown = candidates = 0
     for a in range(0, len(s.rows), BLOCK):
         rows, at_ms, raw = s.rows[a : a + BLOCK], s.at_ms[a : a + BLOCK], s.raw[a : a + BLOCK]
@@ -88,23 +88,23 @@ def advance(c: Columns, table: Singles, days: Singles, s: Samples, told: Told) -
         else:
             gather(c, table, days, rows, at_ms, here, w)
         score(m, here, raw, w)
-        found = codes(m, here, at_ms, w, s.grace, code)
+        codes(m, here, at_ms, w, s.grace, code)
         for i in range(min(m, max(len(s.forced) - a, 0))):
             code[i] |= s.forced[a + i]
-            found += s.forced[a + i]
-        looked = candidates
-        if found:
-            for i in range(m):
-                if code[i] == OVER:
-                    needed = needed_of(here, i, at_ms[i], s.asked[s.policy[rows[i]]])
-                    if not is_hot(here, w, i, at_ms[i], needed * here.caution[i]):
-                        code[i] = 0
-                        # Only the first of a run teaches: a leak that climbs is one event, and must not raise its bar.
-                        if w.z[i] > here.q99[i] and here.z[i] <= here.q99[i]:
-                            here.excess[i] = move_excess(here.q99[i], here.excess[i], w.z[i], needed)
-                if code[i]:
-                    told.candidates[candidates] = a + i
-                    candidates += 1
+        looked, n = candidates, marked(m, code, at)
+        for k in range(n):  # apart from what is decided by it, so that the waits for memory fall together
+            i = at[k]
+            needed[k] = needed_of(here, i, at_ms[i], s.asked[s.policy[rows[i]]])
+        for k in range(n):
+            i = at[k]
+            if code[i] == OVER and not is_hot(here, w, i, at_ms[i], needed[k] * here.caution[i]):
+                code[i] = 0
+                # Only the first of a run teaches: a leak that climbs is one event, and must not raise its bar.
+                if w.z[i] > here.q99[i] and here.z[i] <= here.q99[i]:
+                    here.excess[i] = move_excess(here.q99[i], here.excess[i], w.z[i], needed[k])
+            else:
+                told.candidates[candidates] = a + i
+                candidates += 1
         if len(told.x):
             told.x[a : a + m] = w.x[:m]
             told.low[a : a + m] = here.low[:m]
@@ -129,7 +129,7 @@ def advance(c: Columns, table: Singles, days: Singles, s: Samples, told: Told) -
             here_grown += int(here.seen[i] == s.grace)
         if here_grown:
             for i in range(m):
-                if here.seen[i] == s.grace and not (found and code[i]):
+                if here.seen[i] == s.grace and not code[i]:
                     told.grown[grown] = rows[i]
                     grown += 1
     return grown, candidates

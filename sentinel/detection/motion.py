@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sentinel.detection.baseline import FASTER
 from sentinel.detection.blocks import Work
 from sentinel.detection.columns import Baseline, Singles
 from sentinel.detection.parts import Part
@@ -46,11 +47,11 @@ class Motion:
 
 
 def speed(base: Baseline, work: Work, beyond: Singles, opened: Bools) -> Motion:
-    """How far samples are from the newest few. `beyond`: needed, in fastest moves; `opened`: has an open anomaly.
-
-    What is open is left alone, for its end is as fast as its beginning.
+    """How far samples are from the newest few. `beyond`: needed, in moves clearly faster than the fastest in memory;
+    less than one of them is no news, however often one is asked for. `opened`: has an open anomaly, which is left
+    alone, for its end is as fast as its beginning.
     """
-    needed = beyond * base.fastest
+    needed = FASTER * np.maximum(beyond, np.float32(1.0)) * base.fastest
     return Motion(Part.CHANGE, work.x, base.quick, work.change, needed, ~opened, np.zeros(len(opened), np.bool_))
 
 

@@ -1,7 +1,10 @@
 """The base tier's arithmetic over one block of rows, compiled. Source of the method: see `baseline`.
 
-Each loop writes one array: LLVM turns such loops into vector instructions, and gives up on one that writes twenty. In
-NumPy the same steps are some hundred passes over memory, several times as slow; so is one scalar loop over everything.
+Each loop writes one array, and each function holds few loops: LLVM turns such into vector instructions, and gives up on
+loops that write much and on functions of a dozen. It also gives up where an array is read on one side of a condition
+only, on Python's `min` of what is overwritten, and on float32 of int64: so both sides are read first, minima are
+NumPy's, and times are cut to int32. In NumPy the same steps are some hundred passes over memory, several times as slow;
+so is one scalar loop over everything.
 """
 
 import numpy as np
@@ -21,7 +24,8 @@ _FLAT_LEAST, _FLAT_TIMES, _CAUTION_FADES = tier.FLAT_LEAST, tier.FLAT_TIMES, tie
 _TAIL, _TAIL_RATE, _LEAST_Q99, _Z_CAP = tier.TAIL, tier.TAIL_RATE, tier.LEAST_Q99, tier.Z_CAP
 _X_CAP = float(tier.X_CAP)
 _QUICK_RATE, _RECENT_RATE, _SLOW_RATE = tier.QUICK_RATE, tier.RECENT_RATE, tier.SLOW_RATE
-_SHIFT_FROM_MS, _YOUNG_FADES, _FASTER = tier.SHIFT_FROM_MS, tier.YOUNG_FADES, tier.FASTER
+_SHIFT_FROM_MS, _YOUNG_FADES, _FASTER = np.int32(tier.SHIFT_FROM_MS), tier.YOUNG_FADES, tier.FASTER
+_LONG_MS, _UNCUT = 1 << 30, np.float32(np.inf)
 _FASTEST_FADES, _FASTEST_GROWS, _LEAST_FASTEST = tier.FASTEST_FADES, tier.FASTEST_GROWS, tier.LEAST_FASTEST
 _SECONDS = _THOUSANDTH = np.float32(1e-3)
 _DAYS = np.float32(1000.0 / DAY_MS)
@@ -37,8 +41,13 @@ move_excess = compiled(tier.move_excess)
 
 
 @compiled
-def score(m: int, c: Columns, raw: Floats, w: Work) -> None:
-    """Fill `w`, of which the table is there, for the m samples `raw`."""
+def _lasted_ms(from_ms: int, to_ms: int) -> np.int32:
+    """At most twelve days: more than is asked about."""
+    return np.int32(min(max(to_ms - from_ms, 0), _LONG_MS))
+
+
+@compiled
+def _by_level(m: int, c: Columns, raw: Floats, w: Work) -> None:
     for i in range(m):
         value = min(max(raw[i], -VALUE_CAP), VALUE_CAP)
         w.x[i] = np.float32(min(max((value - c.origin[i]) / c.unit[i], -_X_CAP), _X_CAP))
@@ -46,14 +55,22 @@ def score(m: int, c: Columns, raw: Floats, w: Work) -> None:
         w.residual[i] = w.x[i] - c.level[i]
     for i in range(m):
         w.bound[i] = max(c.spread[i], _floor(c.level[i], c.zero[i]))
+
+
+@compiled
+def _by_time_of_day(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         w.left[i] = w.x[i] - w.known[i] - c.daily[i]
     for i in range(m):
         w.daily_bound[i] = max(c.daily_spread[i], _floor(c.level[i], c.zero[i]))
     for i in range(m):
+        left, residual, daily_bound, bound = w.left[i], w.residual[i], w.daily_bound[i], w.bound[i]
         seasonal = _trusts_season(c.plain_error[i], c.daily_error[i], w.days[i])
-        far = w.left[i] if seasonal else w.residual[i]
-        w.z[i] = min(abs(far) / (w.daily_bound[i] if seasonal else w.bound[i]), _Z_CAP)
+        w.z[i] = min(abs(left if seasonal else residual) / (daily_bound if seasonal else bound), _Z_CAP)
+
+
+@compiled
+def _by_motion(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         w.change[i] = min(abs(w.x[i] - c.quick[i]) / w.bound[i], _Z_CAP)
     for i in range(m):
@@ -63,37 +80,44 @@ def score(m: int, c: Columns, raw: Floats, w: Work) -> None:
 
 
 @compiled
-def codes(m: int, c: Columns, at_ms: Longs, w: Work, grace: np.float32, code: Ints) -> int:
-    """Mark who needs a second look: 1 an alarm to keep or one value for too long, OVER; answers how many."""
+def score(m: int, c: Columns, raw: Floats, w: Work) -> None:
+    """Fill `w`, of which the table is there, for the m samples `raw`."""
+    _by_level(m, c, raw, w)
+    _by_time_of_day(m, c, w)
+    _by_motion(m, c, w)
+
+
+@compiled
+def codes(m: int, c: Columns, at_ms: Longs, w: Work, grace: np.float32, code: Ints) -> None:
+    """Mark who needs a second look: 1 an alarm to keep or one value for too long, OVER."""
     for i in range(m):
         code[i] = np.int32(c.watch[i] >= 0) | np.int32(w.run[i] > _FLAT_TIMES * max(c.longest[i], _FLAT_LEAST))
     for i in range(m):
-        over = (w.z[i] > c.q99[i]) | (w.change[i] > c.fastest[i])
+        over = (w.z[i] > c.q99[i]) | (w.change[i] >= _FASTER * c.fastest[i])
         code[i] |= OVER * np.int32(over & (c.seen[i] >= grace))
     for i in range(m):
-        code[i] |= OVER * np.int32((w.shift[i] > c.shift_q99[i]) & (at_ms[i] - c.since_ms[i] >= _SHIFT_FROM_MS))
-    found = 0
+        grew = _lasted_ms(c.since_ms[i], at_ms[i]) >= _SHIFT_FROM_MS
+        code[i] |= OVER * np.int32((w.shift[i] > c.shift_q99[i]) & grew)
+
+
+@compiled
+def marked(m: int, code: Ints, at: Ints) -> int:
+    """Places that are marked, written to `at`; answers how many."""
+    n = 0
     for i in range(m):
-        found += int(code[i] > 0)
-    return found
+        at[n] = i  # written again if it is not one: no branch to be guessed wrong
+        n += int(code[i] != 0)
+    return n
 
 
 @compiled
-def _cut(far: np.float32, bound: np.float32, seen: np.float32) -> np.float32:
-    """Huber's clipping, once there is a spread to cut by."""
-    return far if seen < _CLIP_FROM else min(max(far, -_CLIP * bound), _CLIP * bound)
-
-
-@compiled
-def _level(level: np.float32, cut: np.float32, seen: np.float32, rate: np.float32) -> np.float32:
-    """A young series weighs its samples alike."""
-    return level + max(_ONE / (seen + _ONE), rate) * cut
+def _cut(far: np.float32, limit: np.float32) -> np.float32:
+    return min(max(far, -limit), limit)
 
 
 @compiled
 def _spread(spread: np.float32, cut: np.float32, seen: np.float32, rate: np.float32) -> np.float32:
     """The first sample is the level, and says nothing of the spread."""
-    rate = max(_ONE / (seen + _ONE), rate)
     return np.float32(np.sqrt((_ONE - rate) * (spread * spread) + (rate if seen > _ZERO else _ZERO) * (cut * cut)))
 
 
@@ -101,23 +125,12 @@ def _spread(spread: np.float32, cut: np.float32, seen: np.float32, rate: np.floa
 def _percentile(q99: np.float32, far: np.float32, seen: np.float32, grace: np.float32) -> np.float32:
     """A running 99th percentile after one more distance; a young one moves fast."""
     rate = max(_TAIL_RATE, _FOUR / (seen + _TWENTY))
-    moved = max(q99 * ((rate if far > q99 else _ZERO) + (_ONE - rate * _TAIL)), _LEAST_Q99)
-    return np.float32(moved if seen >= grace else q99)
+    rate = rate if seen >= grace else _ZERO
+    return max(q99 * ((rate if far > q99 else _ZERO) + (_ONE - rate * _TAIL)), _LEAST_Q99)
 
 
 @compiled
-def teach(m: int, c: Columns, at_ms: Longs, grace: np.float32, w: Work) -> None:
-    """Move all that a series is usually like on by the samples that `w` is of, but for the mean excess."""
-    for i in range(m):
-        w.step_s[i] = np.float32(at_ms[i] - c.last_ms[i]) * _SECONDS
-    for i in range(m):
-        c.last_ms[i] = at_ms[i]
-    for i in range(m):
-        c.caution[i] = _ONE + (c.caution[i] - _ONE) * _CAUTION_FADES
-    for i in range(m):
-        c.plain_error[i] += _ERROR_RATE * (abs(w.residual[i]) - c.plain_error[i])
-    for i in range(m):
-        c.daily_error[i] += _ERROR_RATE * (abs(w.left[i]) - c.daily_error[i])
+def _teach_tails(m: int, c: Columns, grace: np.float32, w: Work) -> None:
     for i in range(m):
         c.q99[i] = _percentile(c.q99[i], w.z[i], c.seen[i], grace)
     for i in range(m):
@@ -126,49 +139,106 @@ def teach(m: int, c: Columns, at_ms: Longs, grace: np.float32, w: Work) -> None:
         c.fastest[i] = max(fastest * fades, min(w.change[i], fastest * _FASTEST_GROWS), least)
     for i in range(m):
         c.shift_q99[i] = _percentile(c.shift_q99[i], w.shift[i], c.seen[i], grace)
+
+
+@compiled
+def _weigh(m: int, c: Columns, w: Work) -> None:
+    for i in range(m):  # a young series weighs its samples alike
+        w.alike[i] = _ONE / (c.seen[i] + _ONE)
+    for i in range(m):  # Huber's clipping, once there is a spread to cut by
+        w.limit[i] = _UNCUT if c.seen[i] < _CLIP_FROM else _CLIP * w.bound[i]
     for i in range(m):
-        cut = _cut(w.x[i] - c.quick[i], w.bound[i], c.seen[i])
-        c.quick[i] = _level(c.quick[i], cut, c.seen[i], _QUICK_RATE)
+        w.daily_limit[i] = _UNCUT if c.seen[i] < _CLIP_FROM else _CLIP * w.daily_bound[i]
+
+
+@compiled
+def _teach_motion(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
-        cut = _cut(w.x[i] - c.recent[i], w.bound[i], c.seen[i])
-        c.recent[i] = _level(c.recent[i], cut, c.seen[i], _RECENT_RATE)
+        c.quick[i] += max(w.alike[i], _QUICK_RATE) * _cut(w.x[i] - c.quick[i], w.limit[i])
     for i in range(m):
-        cut = _cut(w.x[i] - c.slow[i], w.bound[i], c.seen[i])
-        c.slow[i] = _level(c.slow[i], cut, c.seen[i], _SLOW_RATE)
+        c.recent[i] += max(w.alike[i], _RECENT_RATE) * _cut(w.x[i] - c.recent[i], w.limit[i])
+    for i in range(m):
+        c.slow[i] += max(w.alike[i], _SLOW_RATE) * _cut(w.x[i] - c.slow[i], w.limit[i])
+
+
+@compiled
+def _teach_level(m: int, c: Columns, w: Work) -> None:
+    for i in range(m):
+        c.level[i] += max(w.alike[i], _LEVEL_RATE) * _cut(w.residual[i], w.limit[i])
+    for i in range(m):
+        cut = _cut(w.residual[i], w.limit[i])
+        c.spread[i] = _spread(c.spread[i], cut, c.seen[i], max(w.alike[i], _SPREAD_RATE))
+
+
+@compiled
+def _teach_daily(m: int, c: Columns, w: Work) -> None:
+    for i in range(m):
+        c.daily[i] += max(w.alike[i], _DAILY_LEVEL_RATE) * _cut(w.left[i], w.daily_limit[i])
+    for i in range(m):
+        cut = _cut(w.left[i], w.daily_limit[i])
+        # Until the table knows its day, what it leaves says nothing of what it will leave.
+        rate = _DAILY_SPREAD_RATE + (_LEVEL_RATE if w.days[i] < YOUNG_TABLE else _ZERO)
+        c.daily_spread[i] = _spread(c.daily_spread[i], cut, c.seen[i], max(w.alike[i], rate))
+
+
+@compiled
+def _teach_table(m: int, c: Columns, at_ms: Longs, w: Work) -> None:
+    for i in range(m):  # a slot weighs by time
+        w.stayed_s[i] = min(np.float32(_lasted_ms(c.last_ms[i], at_ms[i])) * _SECONDS, w.slot_s[i])
+    for i in range(m):
+        share = w.stayed_s[i] / w.slot_s[i]
+        pull = min(share * max(_FIRST_VISIT / (_ONE + _TWO * w.days[i]), VISIT_RATE), _ONE)
+        w.known[i] += pull * (w.x[i] - w.known[i])
+    for i in range(m):
+        w.days[i] += w.stayed_s[i] * _DAYS
+
+
+@compiled
+def _teach_errors(m: int, c: Columns, w: Work) -> None:
+    for i in range(m):
+        c.caution[i] = _ONE + (c.caution[i] - _ONE) * _CAUTION_FADES
+    for i in range(m):
+        c.plain_error[i] += _ERROR_RATE * (abs(w.residual[i]) - c.plain_error[i])
+    for i in range(m):
+        c.daily_error[i] += _ERROR_RATE * (abs(w.left[i]) - c.daily_error[i])
+
+
+@compiled
+def _teach_range(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         c.longest[i] = max(c.longest[i], _ZERO if w.run[i] > _ZERO else c.run[i])
+    for i in range(m):
+        c.low[i] = np.minimum(c.low[i], w.x[i])
+    for i in range(m):
+        c.high[i] = np.maximum(c.high[i], w.x[i])
+
+
+@compiled
+def _remember(m: int, c: Columns, at_ms: Longs, w: Work) -> None:
+    for i in range(m):
+        c.last_ms[i] = at_ms[i]
     for i in range(m):
         c.run[i] = w.run[i]
     for i in range(m):
         c.z[i] = w.z[i]
     for i in range(m):
-        cut = _cut(w.residual[i], w.bound[i], c.seen[i])
-        c.level[i] = _level(c.level[i], cut, c.seen[i], _LEVEL_RATE)
-    for i in range(m):
-        cut = _cut(w.residual[i], w.bound[i], c.seen[i])
-        c.spread[i] = _spread(c.spread[i], cut, c.seen[i], _SPREAD_RATE)
-    for i in range(m):
-        cut = _cut(w.left[i], w.daily_bound[i], c.seen[i])
-        c.daily[i] = _level(c.daily[i], cut, c.seen[i], _DAILY_LEVEL_RATE)
-    for i in range(m):
-        cut = _cut(w.left[i], w.daily_bound[i], c.seen[i])
-        # Until the table knows its day, what it leaves says nothing of what it will leave.
-        rate = _DAILY_SPREAD_RATE + (_LEVEL_RATE if w.days[i] < YOUNG_TABLE else _ZERO)
-        c.daily_spread[i] = _spread(c.daily_spread[i], cut, c.seen[i], rate)
-    for i in range(m):
-        c.low[i] = min(c.low[i], w.x[i])
-    for i in range(m):
-        c.high[i] = max(c.high[i], w.x[i])
-    for i in range(m):
         c.last[i] = w.x[i]
     for i in range(m):
         c.seen[i] += _ONE
-    for i in range(m):  # a slot weighs by time
-        stayed = min(w.step_s[i], w.slot_s[i])
-        pull = min(stayed / w.slot_s[i] * max(_FIRST_VISIT / (_ONE + _TWO * w.days[i]), VISIT_RATE), _ONE)
-        w.known[i] += pull * (w.x[i] - w.known[i])
-    for i in range(m):
-        w.days[i] += min(w.step_s[i], w.slot_s[i]) * _DAYS
+
+
+@compiled
+def teach(m: int, c: Columns, at_ms: Longs, grace: np.float32, w: Work) -> None:
+    """Move all that a series is usually like on by the samples that `w` is of, but for the mean excess."""
+    _teach_errors(m, c, w)
+    _teach_tails(m, c, grace, w)
+    _weigh(m, c, w)
+    _teach_motion(m, c, w)
+    _teach_level(m, c, w)
+    _teach_daily(m, c, w)
+    _teach_table(m, c, at_ms, w)
+    _teach_range(m, c, w)
+    _remember(m, c, at_ms, w)
 
 
 @compiled
@@ -183,11 +253,12 @@ def is_hot(c: Columns, w: Work, i: int, at_ms: int, needed: np.float32) -> bool:
     """Whether row i is unusual by its distance, its speed or its shift, the first of which must reach `needed`."""
     if w.z[i] >= needed:
         return True
-    if w.change[i] >= _FASTER * c.fastest[i] * needed / _threshold(c.q99[i], c.excess[i], _remembered(c.seen[i]), _ONE):
-        return True
-    grew = at_ms - c.since_ms[i] >= _SHIFT_FROM_MS
+    if w.change[i] >= _FASTER * c.fastest[i]:
+        recorded = _threshold(c.q99[i], c.excess[i], _remembered(c.seen[i]), _ONE)
+        if w.change[i] >= _FASTER * c.fastest[i] * needed / recorded:
+            return True
     return bool(
-        grew
-        and w.shift[i] * c.q99[i] >= c.shift_q99[i] * needed
+        w.shift[i] * c.q99[i] >= c.shift_q99[i] * needed
+        and _lasted_ms(c.since_ms[i], at_ms) >= _SHIFT_FROM_MS
         and not _trusts_season(c.plain_error[i], c.daily_error[i], w.days[i])
     )
