@@ -1,13 +1,13 @@
 """From scores to anomalies: opens after a run, closes after a calm, and says when a new normal should be learned."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentinel.detection.columns import Alarm, fresh, grown, put, take
 from sentinel.detection.config import DetectorConfig
-from sentinel.detection.parts import Part
 
 Bools = NDArray[np.bool_]
 
@@ -16,8 +16,7 @@ _FIRST_ROWS = 16
 WORSE = 2.0  # a peak this many times the one last told is news; it can happen some seven times below the score cap
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(NamedTuple):
     """One sample each of n different series: at_ms int64[n], value, score and the band float64[n].
 
     up bool[n]: value above the level. hot bool[n]: beyond the opening threshold. unusual bool[n]: beyond the closing
@@ -124,18 +123,14 @@ class Book:
             put(self.alarm, at[calm], _unused(int(calm.sum())))
         return alarm, verdict, np.where(calm, np.int32(-1), at.astype(np.int32))
 
-    def spoke(self, places: NDArray[np.int32], part: Part) -> Bools:
-        """Where it was this part that opened the alarm; `places`: -1 where there is none."""
-        found = np.zeros(len(places), np.bool_)
-        there = np.flatnonzero(places >= 0)
-        found[there] = self.alarm.part[places[there]] == int(part)
-        return found
+    def opened_by(self, places: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Which part opened the alarm, -1 where there is none; `places`: likewise."""
+        part: NDArray[np.int64] = np.where(places >= 0, self.alarm.part[places], -1)
+        return part
 
     def is_open(self, places: NDArray[np.int32]) -> Bools:
         """Where there is an open alarm; `places`: -1 where there is none."""
-        found = np.zeros(len(places), np.bool_)
-        there = np.flatnonzero(places >= 0)
-        found[there] = self.alarm.open[places[there]]
+        found: Bools = (places >= 0) & self.alarm.open[places]
         return found
 
     def opened(self) -> NDArray[np.int64]:

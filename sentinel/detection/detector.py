@@ -17,6 +17,7 @@ from sentinel.detection.config import DetectorConfig
 from sentinel.detection.explanation import Band, Explanation
 from sentinel.detection.parts import Part
 from sentinel.detection.state import State
+from sentinel.detection.weighing import OPEN_SCORE, SCORE_CAP
 from sentinel.ids import Fingerprint
 from sentinel.telemetry.batch import SampleBatch
 from sentinel.telemetry.series import Series
@@ -274,10 +275,10 @@ class Detector:
             condition = Condition.NORMAL
         if base.seen[0] < self._config.grace_samples:
             return SeriesHealth(fingerprint=fingerprint, condition=condition, last_at_ms=last_ms, last_score=0.0)
-        per_day = state.policies.of(np.array([row])).alarms_per_day
+        per_day = state.policies.alarms_per_day[state.policies.place[[row]]]
         spoken = judge.samples_a_day(base.seen, base.since_ms, base.last_ms)
         needed = tier.threshold(base.q99, base.excess, spoken, per_day)
-        score = float(min(judge.OPEN_SCORE * base.z[0] / needed[0], judge.SCORE_CAP))
+        score = float(min(OPEN_SCORE * base.z[0] / needed[0], SCORE_CAP))
         return SeriesHealth(fingerprint=fingerprint, condition=condition, last_at_ms=last_ms, last_score=score)
 
     def _service_of(self, fingerprint: Fingerprint, among: Iterable[str]) -> tuple[str, int] | None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentinel.detection import blocks, kernel
-from sentinel.detection.columns import NEVER_MS, Baseline, Rows
+from sentinel.detection.columns import NEVER_MS, Rows
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.judge import Seen, Told, judge, judge_frames
 from sentinel.detection.state import Novelty, State
@@ -104,7 +104,7 @@ def _second_look(
         breached=None if breached is None else breached[at],
         config=config,
     )
-    lessons = judge(state, Baseline(**here._asdict()), seen, told)
+    lessons = judge(state, here, seen, told)
     these = samples._replace(rows=rows, at_ms=at_ms, raw=raw, forced=_NONE)
     kernel.learn(columns, table, days, these, here, scored, lessons)
     grown: Rows = rows[(here.seen == samples.grace) & lessons.level]

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from sentinel.clock import iso
 from sentinel.detection.anomaly import Anomaly
-from sentinel.detection.judge import OPEN_SCORE
 from sentinel.detection.parts import SAYS, Part
 from sentinel.detection.season import place_of
+from sentinel.detection.weighing import OPEN_SCORE
 from sentinel.ids import Fingerprint
 
 Floats = NDArray[np.float64]

@@ -1,7 +1,6 @@
 """Which policy each series has, as columns, and the rules that people set beside what is learned."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +14,11 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Policies of n series: alarms_per_day float32[n]; learned bool[n]; side int8[n], 1 up, -1 down, 0 both."""
-
-    alarms_per_day: NDArray[np.float32]
-    learned: Bools
-    side: NDArray[np.int8]
-
-    def sided(self, up: Bools) -> Bools:
-        """Where a move `up` (or down) is judged by what was learned, and matters."""
-        matters: Bools = self.learned & ((self.side == 0) | ((self.side > 0) == up))
-        return matters
-
-
 class Policies:
-    """Policies by place in the configuration, and the place of each row's. Burn rates are means over time by row."""
+    """Policies by place in the configuration, and the place of each row's. Burn rates are means over time by row.
+
+    alarms_per_day float32; learned bool: judged by what was learned; side int8: 1 if only a rise matters, -1 a fall.
+    """
 
     def __init__(self, config: DetectorConfig) -> None:
         self.place = np.zeros(64, np.int16)
@@ -83,11 +71,6 @@ class Policies:
         """What the policy of a row says of the pattern tier."""
         every = (*self._config.policies, DEFAULT)
         return every[int(self.place[row])].pattern
-
-    def of(self, rows: Rows) -> Judged:
-        """The policies of these rows."""
-        place = self.place[rows]
-        return Judged(self.alarms_per_day[place], self.learned[place], self.side[place])
 
     def breaches(self, rows: Rows, raw: Floats, at_ms: Rows, last_ms: Rows) -> Bools | None:
         """Which samples are beyond a rule, or None where no policy has one."""

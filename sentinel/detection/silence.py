@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from sentinel.detection import judge
 from sentinel.detection.alarm import Scored
 from sentinel.detection.columns import NEVER_MS, Alarm, Rows, put, take
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.parts import Part
 from sentinel.detection.state import State
+from sentinel.detection.weighing import OPEN_SCORE, SCORE_CAP
 
 
 def broken(state: State) -> Rows:
@@ -37,7 +37,7 @@ def fallen(state: State, now_ms: int, listening_since_ms: int, config: DetectorC
     now = Scored(
         at_ms=last_ms[rows],
         value=last,
-        score=np.minimum(judge.OPEN_SCORE * silent_s[rows] / limit_s[rows], judge.SCORE_CAP),
+        score=np.minimum(OPEN_SCORE * silent_s[rows] / limit_s[rows], SCORE_CAP),
         low=last,
         high=last,
         up=~yes,

@@ -32,8 +32,8 @@ _DAYS = np.float32(1000.0 / DAY_MS)
 _FIRST_VISIT = np.float32(3.0)  # e-folds towards the mean within the first visit; 1 in the next, then fewer
 OVER = np.int32(2)  # a code: beyond a 99th percentile of its own, and nothing else
 
-_floor = compiled(tier.floor)
-_trusts_season = compiled(tier.trusts_season)
+floor = compiled(tier.floor)
+trusts_season = compiled(tier.trusts_season)
 _threshold = compiled(tier.threshold)
 _spoken = compiled(tier.spoken)
 _remembered = compiled(tier.remembered)
@@ -54,7 +54,7 @@ def _by_level(m: int, c: Columns, raw: Floats, w: Work) -> None:
     for i in range(m):
         w.residual[i] = w.x[i] - c.level[i]
     for i in range(m):
-        w.bound[i] = max(c.spread[i], _floor(c.level[i], c.zero[i]))
+        w.bound[i] = max(c.spread[i], floor(c.level[i], c.zero[i]))
 
 
 @compiled
@@ -62,10 +62,10 @@ def _by_time_of_day(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         w.left[i] = w.x[i] - w.known[i] - c.daily[i]
     for i in range(m):
-        w.daily_bound[i] = max(c.daily_spread[i], _floor(c.level[i], c.zero[i]))
+        w.daily_bound[i] = max(c.daily_spread[i], floor(c.level[i], c.zero[i]))
     for i in range(m):
         left, residual, daily_bound, bound = w.left[i], w.residual[i], w.daily_bound[i], w.bound[i]
-        seasonal = _trusts_season(c.plain_error[i], c.daily_error[i], w.days[i])
+        seasonal = trusts_season(c.plain_error[i], c.daily_error[i], w.days[i])
         w.z[i] = min(abs(left if seasonal else residual) / (daily_bound if seasonal else bound), _Z_CAP)
 
 
@@ -134,7 +134,7 @@ def _teach_tails(m: int, c: Columns, grace: np.float32, w: Work) -> None:
     for i in range(m):
         c.q99[i] = _percentile(c.q99[i], w.z[i], c.seen[i], grace)
     for i in range(m):
-        fastest, least = c.fastest[i], _LEAST_FASTEST * max(_floor(c.level[i], c.zero[i]) / w.bound[i], _THOUSANDTH)
+        fastest, least = c.fastest[i], _LEAST_FASTEST * max(floor(c.level[i], c.zero[i]) / w.bound[i], _THOUSANDTH)
         fades = min(_FASTEST_FADES, _ONE - _YOUNG_FADES / (c.seen[i] + _ONE))
         c.fastest[i] = max(fastest * fades, min(w.change[i], fastest * _FASTEST_GROWS), least)
     for i in range(m):
@@ -249,16 +249,21 @@ def needed_of(c: Columns, i: int, at_ms: int, asked: np.float32) -> np.float32:
 
 
 @compiled
+def record_of(c: Columns, i: int) -> np.float32:
+    """The distance that row i has passed once in what its record of speed is of."""
+    return np.float32(_threshold(c.q99[i], c.excess[i], _remembered(c.seen[i]), _ONE))
+
+
+@compiled
 def is_hot(c: Columns, w: Work, i: int, at_ms: int, needed: np.float32) -> bool:
     """Whether row i is unusual by its distance, its speed or its shift, the first of which must reach `needed`."""
     if w.z[i] >= needed:
         return True
-    if w.change[i] >= _FASTER * c.fastest[i]:
-        recorded = _threshold(c.q99[i], c.excess[i], _remembered(c.seen[i]), _ONE)
-        if w.change[i] >= _FASTER * c.fastest[i] * needed / recorded:
-            return True
+    least = _FASTER * c.fastest[i]
+    if w.change[i] >= least and w.change[i] >= least * needed / record_of(c, i):
+        return True
     return bool(
         w.shift[i] * c.q99[i] >= c.shift_q99[i] * needed
         and _lasted_ms(c.since_ms[i], at_ms) >= _SHIFT_FROM_MS
-        and not _trusts_season(c.plain_error[i], c.daily_error[i], w.days[i])
+        and not trusts_season(c.plain_error[i], c.daily_error[i], w.days[i])
     )

@@ -8,7 +8,7 @@ import pytest
 from sentinel.detection.anomaly import Condition
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.detector import Detector, Refusal
-from sentinel.detection.judge import OPEN_SCORE
+from sentinel.detection.weighing import OPEN_SCORE
 from sentinel.errors import Invalid
 from sentinel.ids import Fingerprint
 from tests.unit.detection.streams import START_MS, STEP_MS, batch, named, noise, opened, replay
