@@ -1,12 +1,13 @@
 """From scores to anomalies: opens after a run, closes after a calm, and says when a new normal should be learned."""
 
-from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentinel.detection.columns import Alarm, fresh, grown, put, take
+from sentinel.detection.compiled import compiled
 from sentinel.detection.config import DetectorConfig
 
 Bools = NDArray[np.bool_]
@@ -36,8 +37,7 @@ class Scored(NamedTuple):
     fast: Bools
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What became of n series, bool[n] each: `flagged` samples are not learned, `relearn` starts learning afresh."""
 
     opened: Bools
@@ -47,56 +47,94 @@ class Verdict:
     relearn: Bools
 
 
-def advance(alarm: Alarm, now: Scored, config: DetectorConfig) -> tuple[Alarm, Verdict]:
-    """The alarm state after `now`, and what happened.
+class Rules(NamedTuple):
+    """Samples after which an alarm opens, and closes; samples and milliseconds after which it is the new normal."""
+
+    open_after: int
+    close_after: int
+    relearn_after: int
+    relearn_after_ms: float
+
+
+class Alarms(NamedTuple):
+    """`Alarm` as compiled code takes it."""
+
+    row: NDArray[np.int64]
+    run: NDArray[np.int64]
+    run_up: Bools
+    run_ms: NDArray[np.int64]
+    flagged: NDArray[np.int64]
+    flagged_ms: NDArray[np.int64]
+    open: Bools
+    calm: NDArray[np.int64]
+    up: Bools
+    part: NDArray[np.int64]
+    started_ms: NDArray[np.int64]
+    unusual_ms: NDArray[np.int64]
+    peak: NDArray[np.float64]
+    peak_value: NDArray[np.float64]
+    peak_low: NDArray[np.float64]
+    peak_high: NDArray[np.float64]
+    told: NDArray[np.float64]
+
+
+_columns = attrgetter(*Alarms._fields)
+
+
+@compiled
+def _advance(a: Alarms, at: NDArray[np.int64], now: Scored, rules: Rules) -> Verdict:
+    """Move the alarms at these places on by `now`, and say what happened.
 
     A sample of a series in its grace neither opens nor closes anything: there is no baseline to judge it by.
     """
-    same_side = (alarm.run > 0) & (alarm.run_up == now.up)
-    run = np.where(now.hot, np.where(same_side, alarm.run + 1, 1), np.where(now.scored, 0, alarm.run))
-    run_ms = np.where(run == 1, now.at_ms, alarm.run_ms)
-    run_up = np.where(now.hot, now.up, alarm.run_up)
+    n = len(at)
+    opened, worsened, closed = np.empty(n, np.bool_), np.empty(n, np.bool_), np.empty(n, np.bool_)
+    flagged, relearn = np.empty(n, np.bool_), np.empty(n, np.bool_)
+    for k in range(n):
+        i, at_ms, hot, scored, was_open = at[k], now.at_ms[k], now.hot[k], now.scored[k], a.open[at[k]]
+        if hot:
+            a.run[i] = a.run[i] + 1 if a.run[i] > 0 and a.run_up[i] == now.up[k] else 1
+            a.run_up[i] = now.up[k]
+        elif scored:
+            a.run[i] = 0
+        if a.run[i] == 1:
+            a.run_ms[i] = at_ms
 
-    opened = ~alarm.open & now.hot & (now.fast | (run >= config.open_after))
-    open_now = alarm.open | opened
-    up = np.where(opened, run_up, alarm.up)
-    unusual = now.scored & now.unusual
-    calm = np.where(opened | unusual, 0, np.where(open_now & now.scored, alarm.calm + 1, alarm.calm))
-    closed = open_now & now.scored & (calm >= config.close_after)
+        opened[k] = not was_open and hot and (now.fast[k] or a.run[i] >= rules.open_after)
+        is_open = was_open or opened[k]
+        if opened[k]:
+            a.up[i], a.part[i], a.started_ms[i] = a.run_up[i], now.part[k], a.run_ms[i]
+        if scored and now.unusual[k]:
+            a.unusual_ms[i] = at_ms
+        if opened[k] or (scored and now.unusual[k]):
+            a.calm[i] = 0
+        elif is_open and scored:
+            a.calm[i] += 1
+        closed[k] = is_open and scored and a.calm[i] >= rules.close_after
+        a.open[i] = is_open and not closed[k]
+        if closed[k]:
+            a.calm[i] = 0
 
-    # The peak is sought from the first sample of a run, so that an anomaly knows its highest when it opens.
-    begins = (run == 1) & now.hot & ~alarm.open
-    rises = np.where(alarm.open, now.up == alarm.up, now.hot) & (now.score > alarm.peak)
-    higher = begins | rises
-    peak = np.where(higher, now.score, alarm.peak)
-    worsened = alarm.open & ~closed & higher & (peak >= WORSE * alarm.told)
+        # The peak is sought from the first sample of a run, so that an anomaly knows its highest when it opens.
+        begins = a.run[i] == 1 and hot and not was_open
+        rises = (now.up[k] == a.up[i] if was_open else hot) and now.score[k] > a.peak[i]
+        worsened[k] = was_open and not closed[k] and rises and now.score[k] >= WORSE * a.told[i]
+        if begins or rises:
+            a.peak[i], a.peak_value[i] = now.score[k], now.value[k]
+            a.peak_low[i], a.peak_high[i] = now.low[k], now.high[k]
+        if opened[k] or worsened[k]:
+            a.told[i] = a.peak[i]
 
-    judged = now.hot | (open_now & ~closed)
-    count = np.where(now.scored, np.where(judged, alarm.flagged + 1, 0), alarm.flagged)
-    flagged_ms = np.where(judged & (alarm.flagged == 0), now.at_ms, alarm.flagged_ms)
-    stays = now.scored & judged & (count > config.relearn_after)
-    relearn = stays & ((now.at_ms - flagged_ms).astype(np.float64) >= config.relearn_after_s * 1000)
-
-    after = Alarm(
-        row=alarm.row,
-        flagged=np.where(relearn, 1, count),
-        part=np.where(opened, now.part, alarm.part),
-        run=np.where(relearn, 0, run),
-        run_up=run_up,
-        run_ms=run_ms,
-        flagged_ms=np.where(relearn, now.at_ms, flagged_ms),
-        open=open_now & ~closed,
-        calm=np.where(closed, 0, calm),
-        up=up,
-        started_ms=np.where(opened, run_ms, alarm.started_ms),
-        unusual_ms=np.where(unusual, now.at_ms, alarm.unusual_ms),
-        peak=peak,
-        peak_value=np.where(higher, now.value, alarm.peak_value),
-        peak_low=np.where(higher, now.low, alarm.peak_low),
-        peak_high=np.where(higher, now.high, alarm.peak_high),
-        told=np.where(opened | worsened, peak, alarm.told),
-    )
-    return after, Verdict(opened, worsened, closed, judged, relearn)
+        flagged[k] = hot or a.open[i]
+        if flagged[k] and a.flagged[i] == 0:
+            a.flagged_ms[i] = at_ms
+        if scored:
+            a.flagged[i] = a.flagged[i] + 1 if flagged[k] else 0
+        lasted = scored and flagged[k] and a.flagged[i] > rules.relearn_after
+        relearn[k] = lasted and at_ms - a.flagged_ms[i] >= rules.relearn_after_ms
+        if relearn[k]:
+            a.flagged[i], a.flagged_ms[i], a.run[i] = 1, at_ms, 0
+    return Verdict(opened, worsened, closed, flagged, relearn)
 
 
 def quiet(alarm: Alarm) -> Bools:
@@ -116,8 +154,9 @@ class Book:
     ) -> tuple[Alarm, Verdict, NDArray[np.int32]]:
         """The alarms of `rows` after `now`, what happened, and their places hence; -1 for those that are calm again."""
         at = self._placed(rows, places)
-        alarm, verdict = advance(take(self.alarm, at), now, config)
-        put(self.alarm, at, alarm)
+        rules = Rules(config.open_after, config.close_after, config.relearn_after, float(config.relearn_after_s * 1000))
+        verdict: Verdict = _advance(Alarms(*_columns(self.alarm)), at, now, rules)
+        alarm = take(self.alarm, at)
         calm = quiet(alarm)
         if calm.any():
             put(self.alarm, at[calm], _unused(int(calm.sum())))
