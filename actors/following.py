@@ -39,7 +39,7 @@ async def follow(
                 position = await journal.position()
             followed = await journal.follow(position, timeout_s=every_s)
             position = followed.position
-            ids = list(dict.fromkeys(entry.incident_id for entry in followed.entries))
+            ids = list(followed.incident_ids)
             looked_at: dict[IncidentId, Incident] = {}
             if clock.monotonic() >= due_at:
                 due_at = clock.monotonic() + every_s

@@ -1,6 +1,7 @@
 """The journal: the only hard state. Records facts, refuses illegal ones, answers views."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,9 +33,9 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Followed:
-    """Entries after a position, in order, and the position to ask from next."""
+    """Incidents with entries after a position, each once, the latest moved last, and the position to ask from next."""
 
-    entries: tuple[Entry, ...]
+    incident_ids: tuple[IncidentId, ...]
     position: int
 
 
@@ -62,6 +63,7 @@ class JournalActor:
         self._event_calls = 0
         self._incidents: dict[IncidentId, Incident] = {}
         self._hashes: dict[IncidentId, str] = {}
+        self._moved: dict[IncidentId, int] = {}  # the position of each one's newest entry, in order of these
         self._position = 0
         self._grown = asyncio.Condition()
         self._writing = asyncio.Lock()
@@ -73,7 +75,11 @@ class JournalActor:
             entry = entry_of(each.record)
             self._incidents[entry.incident_id] = apply(self._incidents.get(entry.incident_id), entry)
             self._hashes[entry.incident_id] = each.record.hash
-            self._position = each.position
+            self._moved_on(entry.incident_id, each.position)
+
+    def _moved_on(self, incident_id: IncidentId, position: int) -> None:
+        self._moved.pop(incident_id, None)
+        self._moved[incident_id] = self._position = position
 
     async def _catch_up(self) -> None:
         """Replay what was recorded since the last position seen, by whomever. Only for one who holds `_writing`."""
@@ -124,7 +130,7 @@ class JournalActor:
                 await self._catch_up()
                 raise
             if position == self._position + len(records):
-                self._position = position
+                self._moved_on(incident_id, position)
                 self._incidents[incident_id], self._hashes[incident_id] = incident, hash_
             else:
                 # Entries of another journal may lie between: to step over them would be never to see them.
@@ -212,20 +218,18 @@ class JournalActor:
         return self._position
 
     async def follow(self, after: int, timeout_s: float) -> Followed:
-        """Entries after `after`, another journal's as well; waits up to `timeout_s` for the first one."""
+        """What moved after `after`, by another journal as well; waits up to `timeout_s` for the first entry.
+
+        Answered without the store: its one connection is for those who append.
+        """
         try:
             async with asyncio.timeout(timeout_s), self._grown:
                 await self._grown.wait_for(lambda: self._position > after)
         except TimeoutError:
             async with self._writing:
                 await self._catch_up()
-            if self._position <= after:
-                return Followed(entries=(), position=after)
-        located = await asyncio.to_thread(self._store.read_after, after, _PAGE)
-        return Followed(
-            entries=tuple(entry_of(each.record) for each in located),
-            position=located[-1].position if located else after,
-        )
+        moved = [*itertools.takewhile(lambda each: self._moved[each] > after, reversed(self._moved))]
+        return Followed(incident_ids=tuple(reversed(moved)), position=max(self._position, after))
 
     async def audit(self) -> list[Break]:
         """Where the audit chain of any incident does not hold; empty if all do."""

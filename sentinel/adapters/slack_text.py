@@ -13,16 +13,19 @@ from sentinel.clock import iso
 _ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # Marks that would format the text; the look-alikes do not. An underscore stays: names are full of them.
 _UNMARKED = {"*": "∗", "~": "∼", "`": "ˋ"}
+_FORMS = {**_ESCAPED, **_UNMARKED}
 _CUT = "…"
 
 
 def width(text: str) -> int:
     """The length of `text` in UTF-16 units."""
-    return len(text) + sum(char > "\uffff" for char in text)
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def clean(text: str) -> str:
     """`text` on one line, without control, bidi and other invisible characters; never empty."""
+    if text.isascii() and text.isprintable():  # as nearly every text: a rush of cards is mostly this
+        return " ".join(text.split()) or "(empty)"
     kept = (
         " " if char.isspace() or unicodedata.category(char) in ("Cc", "Zl", "Zp") else char
         for char in text
@@ -38,7 +41,7 @@ def plain(text: str, limit: int) -> str:
 
 def escape(text: str, limit: int) -> str:
     """`text` for a mrkdwn object: at most `limit` units after escaping, and never cut inside an escape."""
-    return _cut([_ESCAPED.get(char, _UNMARKED.get(char, char)) for char in clean(text)], limit)
+    return _cut([_FORMS.get(char, char) for char in clean(text)], limit)
 
 
 def code(text: str, limit: int) -> str:
@@ -98,8 +101,9 @@ def duration(milliseconds: int) -> str:
 
 
 def _cut(pieces: Sequence[str], limit: int) -> str:
-    if sum(map(width, pieces)) <= limit:
-        return "".join(pieces)
+    whole = "".join(pieces)
+    if width(whole) <= limit:
+        return whole
     text = ""
     for piece in pieces:
         if width(text) + width(piece) + 1 > limit:

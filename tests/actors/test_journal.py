@@ -109,20 +109,28 @@ async def test_a_follower_is_woken_by_an_entry(rig: Rig) -> None:
     await asyncio.sleep(0)
     await put(rig.journal, 0, opened(), posted())
     followed = await asyncio.wait_for(waiting, 5)
-    assert [entry.fact.kind for entry in followed.entries] == ["incident_opened", "card_posted"]
-    assert followed.position == 2
+    assert (followed.incident_ids, followed.position) == ((ID,), 2)
 
 
 async def test_a_follower_that_comes_late_is_told_at_once(rig: Rig) -> None:
     await put(rig.journal, 0, opened(), posted())
     followed = await asyncio.wait_for(rig.journal.follow(1, timeout_s=30), 5)
-    assert [entry.seq for entry in followed.entries] == [2]
+    assert (followed.incident_ids, followed.position) == ((ID,), 2)
+
+
+async def test_a_follower_is_told_of_each_incident_once_in_the_order_of_the_newest_entries(rig: Rig) -> None:
+    third = IncidentId("inc-20231116-00000000-3")
+    for seq, facts, incident in ((0, opened(), ID), (0, opened(), OTHER), (0, opened(), third), (1, posted(), ID)):
+        await put(rig.journal, seq, facts, incident=incident)
+    for journal in (rig.journal, JournalActor(rig.store)):
+        assert (await journal.follow(0, 30)).incident_ids == (OTHER, third, ID)
+        assert (await journal.follow(2, 30)).incident_ids == (third, ID)
 
 
 async def test_a_follower_of_a_quiet_journal_is_let_go(rig: Rig) -> None:
     await put(rig.journal, 0, opened())
     followed = await rig.journal.follow(1, timeout_s=0.01)
-    assert (followed.entries, followed.position) == ((), 1)
+    assert (followed.incident_ids, followed.position) == ((), 1)
 
 
 async def test_a_follower_that_is_cancelled_leaves_the_others_alone(rig: Rig) -> None:
@@ -173,7 +181,7 @@ async def test_a_follower_hears_of_the_others_entries(rig: Rig) -> None:
     one, other = JournalActor(rig.store), JournalActor(rig.store)
     await put(other, 0, opened())
     followed = await one.follow(0, timeout_s=0.01)
-    assert [entry.fact.kind for entry in followed.entries] == ["incident_opened"]
+    assert followed.incident_ids == (ID,)
     assert (await one.incident(ID)) is not None
 
 

@@ -1,5 +1,6 @@
 """Random facts, legal and not, thrown at one incident: what must hold of every history whatsoever."""
 
+import pickle
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -203,6 +204,10 @@ class OneIncident(RuleBasedStateMachine):
     @invariant()
     def the_history_tells_the_incident(self) -> None:
         assert replay(self.entries) == self.incident
+
+    @invariant()
+    def it_reaches_another_actor_unchanged(self) -> None:
+        assert pickle.loads(pickle.dumps(self.incident)) == self.incident
 
     @invariant()
     def every_entry_reads_back(self) -> None:
