@@ -23,12 +23,17 @@ def window(step: StepRecord, takeover_s: float) -> Window:
 
 @dataclass(frozen=True, slots=True)
 class _Last:
+    since: float
     asked_at: float
     reading: Reading
 
 
 class Settling:
-    """Soft state: when the record was last asked for each step, and what it said. `within_s` 0: it is never asked."""
+    """Soft state: since when the record is asked for each step, and what it said last. `within_s` 0: it is never asked.
+
+    The wait is counted by this process's own monotonic clock from the first look on: the wall clock may jump, ahead to
+    an end of the wait before the record is complete, or back to no end. A take-over only lengthens it.
+    """
 
     def __init__(self, runner: StepRunner, clock: Clock, within_s: float) -> None:
         self._runner = runner
@@ -56,19 +61,20 @@ class Settling:
         at, last = self._clock.monotonic(), self._last.get(key)
         if last and at - last.asked_at < self._within_s / _LOOKS:
             return last.reading
-        reading = await self._asked(step, key, made)
-        self._last[key] = _Last(at, reading)
+        since = last.since if last else at
+        reading = await self._asked(step, key, made, made.until_ms + round((at - since) * 1000))
+        self._last[key] = _Last(since, at, reading)
         if reading.settled is not None:
             del self._last[key]
         return reading
 
-    async def _asked(self, step: Step, key: StepKey, made: Window) -> Reading:
+    async def _asked(self, step: Step, key: StepKey, made: Window, now_ms: int) -> Reading:
         patience_ms = round(self._within_s * 1000)
         try:
             trail = await self._runner.trail(step, key, made)
         except (Forbidden, Invalid) as error:
             return Reading(settled=Settled.UNKNOWN, reason=str(error))
         except Unavailable as error:
-            nothing = read(Trail(), made, self._clock.now_ms(), patience_ms)
+            nothing = read(Trail(), made, now_ms, patience_ms)
             return Reading(settled=nothing.settled, reason=str(error))
-        return read(trail, made, self._clock.now_ms(), patience_ms)
+        return read(trail, made, now_ms, patience_ms)

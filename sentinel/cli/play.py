@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping
 from rich.console import Console
 
 from sentinel.cli.client import Client
-from sentinel.cli.sandbox import Addresses, running_sandbox, sandbox
+from sentinel.cli.sandbox import Addresses, Sandbox, running_sandbox, sandbox
 from sentinel.cli.story import Step, Story, steps_of
 from sentinel.cli.system import system
-from sentinel.cli.up import stopping
+from sentinel.cli.up import stopping, wait_for_end
 from sentinel.clock import SystemClock
 from sentinel.errors import SentinelError
 
 
 def demo(environ: Mapping[str, str], console: Console, *, manual: bool, once: bool, tick_s: float) -> int:
-    """Start everything, play one fault, keep serving; answers the exit code."""
-    with _started(environ, console, tick_s) as addresses:
+    """Start everything, play one fault, keep serving; answers the exit code. Raises Unavailable when Ray dies then."""
+    with _started(environ, console, tick_s) as world:
+        addresses = world.addresses
         console.print()
         console.print(f"  Slack     [bold]{addresses.slack_url}[/bold]   the channel, with its buttons")
         console.print(f"  API       [bold]{addresses.api_url}/docs[/bold]")
@@ -38,7 +39,7 @@ def demo(environ: Mapping[str, str], console: Console, *, manual: bool, once: bo
             """-d '{"kind": "memory_leak"}'   (or bad_deploy, traffic_surge, latent)"""
         )
         with stopping() as stop:
-            stop.wait()
+            wait_for_end(stop, world.settings)
         return code
 
 
@@ -59,7 +60,7 @@ def e2e(
         elif api_url:
             addresses = running_sandbox(api_url)
         else:
-            addresses = ends.enter_context(_started(environ, console, tick_s))
+            addresses = ends.enter_context(_started(environ, console, tick_s)).addresses
         if manual:
             console.print(f"Approve on the Slack page: [bold]{addresses.slack_url}[/bold]")
         leaks = test == "qdrant"  # a fault that can be played twice, since a restart leaves the shop as it was
@@ -74,13 +75,13 @@ def e2e(
 
 
 @contextlib.contextmanager
-def _started(environ: Mapping[str, str], console: Console, tick_s: float) -> Iterator[Addresses]:
+def _started(environ: Mapping[str, str], console: Console, tick_s: float) -> Iterator[Sandbox]:
     def say(line: str) -> None:
         console.print(f"[dim]{line}[/dim]")
 
     say("starting the sandbox: a shop, an AWS API and a Slack")
     with sandbox(environ, tick_s) as world, system(world.settings, say):
-        yield world.addresses
+        yield world
 
 
 def _play(steps: list[Step], console: Console) -> int:

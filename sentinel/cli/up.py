@@ -18,10 +18,10 @@ def run(settings: Settings, console: Console) -> None:
         console.print(f"Sentinel is up at [bold]{running.url}[/bold]; API: {running.url}/docs; Ctrl-C ends it")
         for note in running.notes:
             console.print(f"[yellow]note[/yellow] {note}")
-        _wait(stop, settings)
+        wait_for_end(stop, settings)
 
 
-def _wait(stop: threading.Event, settings: Settings) -> None:
+def wait_for_end(stop: threading.Event, settings: Settings) -> None:
     """Until a signal. Raises Unavailable once Ray is dead: it does not come back by itself, and nothing answers."""
     while not stop.wait(_LOOK_EVERY_S):
         if cluster_died(settings) and not stop.is_set():

@@ -111,6 +111,10 @@ def _executing(record: PlanRecord, now_ms: int, start_within_ms: int) -> Move:
             case StepState.SUCCEEDED:
                 since_ms = max(filter(None, (since_ms, step.ended_at_ms)), default=None)
                 continue
+            case StepState.PENDING if since_ms is not None and now_ms - since_ms < -_MOST_SKEW_MS:
+                # As with an approval: by such a clock it would stay young for hours.
+                late = f"step {index + 1} was not started: the clock was set back"
+                return GiveUp(undo=record.plan.rollback, reason=late)
             case StepState.PENDING if since_ms is not None and now_ms - since_ms > start_within_ms:
                 # People approved this for now: after an outage of hours they must look again.
                 late = f"step {index + 1} could not start within {start_within_ms // 1000} s"
@@ -135,7 +139,8 @@ def _verifying(record: PlanRecord, health: Sequence[SeriesHealth], now_ms: int) 
         what = "the series" if len(watched) == 1 else f"all {len(watched)} series"
         return Succeed(reason=f"the detector finds {what} back to normal")
     since = record.verifying_since_ms if record.verifying_since_ms is not None else now_ms
-    if now_ms - since < record.plan.verify_within_s * 1000:
+    # A clock that was set back by hours would have it wait for hours: then the time counts as over.
+    if -_MOST_SKEW_MS <= now_ms - since < record.plan.verify_within_s * 1000:
         return Wait(reason=f"{len(bad)} of {len(watched)} series are still unusual, {len(silent)} are silent")
     within = f"within {record.plan.verify_within_s} s"
     if silent:

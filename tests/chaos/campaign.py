@@ -32,7 +32,7 @@ from actors.execution import ExecutionActor
 from actors.journal import JournalActor
 from actors.steps import StepRunner
 from sentinel.adapters.sql_journal import SqlJournalStore
-from sentinel.clock import SystemClock
+from sentinel.clock import Clock, SystemClock
 from sentinel.detection.anomaly import Condition
 from sentinel.errors import SentinelError
 from sentinel.ids import IncidentId
@@ -56,6 +56,7 @@ TRAIL_WITHIN_S = 3.0
 LIVENESS_S = 300
 ROUND = 100  # kills; a longer history would take longer to replay than a life lasts
 PLANS_A_KILL = 1.5
+SYSTEM_CLOCK = SystemClock()
 LIMITS = Limits(
     ec2_instances=frozenset(f"i-{n:05}" for n in range(100_000)),
     ecs_clusters=frozenset({CLUSTER}),
@@ -138,10 +139,10 @@ class Detectors(Book):
         return await super().health(watched)
 
 
-def worker(url: str, cloud_path: str, lock_wait_s: float = 20) -> None:
+def worker(url: str, cloud_path: str, lock_wait_s: float = 20, clock: Clock = SYSTEM_CLOCK) -> None:
     """One executor process, until it is killed."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    clock, alive = SystemClock(), Path(f"{cloud_path}.{os.getpid()}")
+    alive = Path(f"{cloud_path}.{os.getpid()}")
 
     def witness(plan_id: str, word: Verdict) -> str:
         return "" if seal_holds(KEY, plan_id, word) else "it does not bear our seal"

@@ -20,12 +20,13 @@ from sqlalchemy import make_url
 
 from actors.journal import JournalActor
 from sentinel.adapters.sql_journal import SqlJournalStore
-from sentinel.clock import SystemClock
+from sentinel.clock import Clock
 from sentinel.errors import Unavailable
 from sentinel.incidents.nouns import SENTINEL
 from tests.chaos.campaign import (
     LIVENESS_S,
     RULES,
+    SYSTEM_CLOCK,
     Report,
     _live,
     _wait_for,
@@ -51,17 +52,24 @@ class Executor:
     cloud: str
     pid: int = 0
     lives: int = 0
+    clock: Clock = SYSTEM_CLOCK
 
     def live(self) -> int:
         """Its pid, once it has begun."""
         if not self.pid or os.waitpid(self.pid, os.WNOHANG)[0]:
-            self.pid, self.lives = forked(lambda: worker(self.url, self.cloud, lock_wait_s=LOCK_WAIT_S)), self.lives + 1
+            self.pid = forked(lambda: worker(self.url, self.cloud, lock_wait_s=LOCK_WAIT_S, clock=self.clock))
+            self.lives += 1
             _wait_for([Path(f"{self.cloud}.{self.pid}")], 30)
         return self.pid
 
 
 def carried_out(
-    url: str, directory: Path, hurt: Callable[[int], AbstractContextManager[None]], *, still: bool = False
+    url: str,
+    directory: Path,
+    hurt: Callable[[int], AbstractContextManager[None]],
+    *,
+    still: bool = False,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> tuple[Report, int]:
     """What came of plans that came in while the store was hurt again and again, and how many rounds met a plan.
 
@@ -76,13 +84,13 @@ def carried_out(
         async def append() -> None:
             journal = JournalActor(store, rules=RULES)
             for incident, facts, _ in plans[first : first + PLANS_A_ROUND]:
-                await journal.append(incident, 0, facts, SENTINEL, SystemClock().now_ms())
+                await journal.append(incident, 0, facts, SENTINEL, clock.now_ms())
 
         asyncio.run(append())
         store.close()
 
     with cloud(directory, 7) as (path, ledger):
-        executor = Executor(url, path)
+        executor = Executor(url, path, clock=clock)
         try:
             for number in range(ROUNDS):
                 pid = executor.live()

@@ -165,3 +165,17 @@ def test_a_failed_step_that_was_sent_and_stays_is_for_people() -> None:
     found = move(given)
     assert isinstance(found, stepper.FinishForPeople)
     assert "was sent, and its effect was not seen" in found.reason
+
+
+@pytest.mark.parametrize(("back_ms", "kind"), [(60_000, stepper.RunStep), (60_001, stepper.GiveUp)])
+def test_a_step_does_not_stay_young_by_a_clock_that_was_set_back(back_ms: int, kind: type[stepper.Move]) -> None:
+    given = record(PlanState.EXECUTING, S.PENDING, approved_at_ms=T0 + back_ms)
+    assert type(move(given)) is kind
+
+
+@pytest.mark.parametrize(("back_ms", "kind"), [(60_000, stepper.Wait), (60_001, stepper.GiveUp)])
+def test_a_verification_does_not_last_for_hours_because_the_clock_was_set_back(
+    back_ms: int, kind: type[stepper.Move]
+) -> None:
+    given = record(PlanState.VERIFYING, S.SUCCEEDED, on=plan(verify=(UP,)), verifying_since_ms=T0 + back_ms)
+    assert type(move(given, health(up=Condition.ANOMALOUS))) is kind
