@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    bindparam,
     func,
     insert,
     select,
@@ -52,6 +53,19 @@ ENTRIES = Table(
 )
 _RECORD = tuple(column for column in ENTRIES.c if column.name != "position")
 
+# What each append asks, made once: SQLAlchemy takes longer to put a statement together than SQLite to answer it.
+_LAST = (
+    select(ENTRIES.c.seq, ENTRIES.c.hash)
+    .where(ENTRIES.c.incident_id == bindparam("incident_id"))
+    .order_by(ENTRIES.c.seq.desc())
+    .limit(1)
+)
+_POSITION = select(ENTRIES.c.position).where(
+    *(ENTRIES.c[name] == bindparam(name) for name in ("incident_id", "seq", "hash"))
+)
+_INSERT = insert(ENTRIES)
+_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
+
 # "SENTINEL" in ASCII: a key that nobody else in the database takes by chance.
 _APPEND_LOCK = 0x53454E54494E454C
 
@@ -84,7 +98,7 @@ class SqlJournalStore:
             refuse_unless_following(records, *_last_of(connection, records))
             if guard:
                 apply_guard(connection, guard)
-            connection.execute(insert(ENTRIES), [asdict(record) for record in records])
+            connection.execute(_INSERT, [asdict(record) for record in records])
             position = _position_of(connection, records[-1])
             assert position is not None
             try:
@@ -154,24 +168,21 @@ def _serialise_appends(connection: Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         # Transaction-level: a session-level lock would stay with the server connection behind a pooler.
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _APPEND_LOCK})
+        connection.execute(_LOCK, {"key": _APPEND_LOCK})
 
 
 def _last_of(connection: Connection, records: Sequence[Record]) -> tuple[int, str]:
     """Sequence and hash of the last stored entry of the incident of `records`."""
     if not records:
         return 0, GENESIS
-    same = ENTRIES.c.incident_id == records[0].incident_id
-    row = connection.execute(
-        select(ENTRIES.c.seq, ENTRIES.c.hash).where(same).order_by(ENTRIES.c.seq.desc()).limit(1)
-    ).first()
+    row = connection.execute(_LAST, {"incident_id": records[0].incident_id}).first()
     return (row.seq, row.hash) if row else (0, GENESIS)
 
 
 def _position_of(connection: Connection, record: Record) -> int | None:
     """Where exactly this record is stored, or None. Its hash covers all before it, so they are there as well."""
-    key = (ENTRIES.c.incident_id == record.incident_id) & (ENTRIES.c.seq == record.seq)
-    return connection.scalar(select(ENTRIES.c.position).where(key, ENTRIES.c.hash == record.hash))
+    key = {"incident_id": record.incident_id, "seq": record.seq, "hash": record.hash}
+    return connection.scalar(_POSITION, key)
 
 
 def _record(row: Row[Any]) -> Record:

@@ -1,7 +1,19 @@
 """The ledger in SQL: plans that run, effects that were intended, and the kill switch. Part of the journal's append."""
 
 import msgspec
-from sqlalchemy import Column, Connection, Index, Integer, PrimaryKeyConstraint, Table, Text, insert, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    select,
+    update,
+)
 
 from sentinel.adapters.sql_database import BIG, METADATA
 from sentinel.errors import Held
@@ -48,6 +60,25 @@ SWITCHES = Table(
     sqlite_strict=True,
 )
 
+# Made once, as in `sql_journal`: each intent asks all of them.
+_CLAIM, _EFFECT = insert(CLAIMS), insert(EFFECTS)
+_RELEASE = (
+    update(CLAIMS)
+    .where(CLAIMS.c.plan_id == bindparam("released"), CLAIMS.c.ended_at_ms.is_(None))
+    .values(ended_at_ms=bindparam("ended"), helped=bindparam("word"))
+)
+_RECENT = select(EFFECTS).where(EFFECTS.c.at_ms > bindparam("after_ms"))
+_RUNNING = select(CLAIMS.c.body).where(CLAIMS.c.ended_at_ms.is_(None))
+_TURNS = select(SWITCHES).order_by(SWITCHES.c.seq)
+_LAST_TURN = select(SWITCHES).order_by(SWITCHES.c.seq.desc()).limit(1)
+_RESUMED = select(SWITCHES.c.at_ms).where(SWITCHES.c.kind == RESUMED).order_by(SWITCHES.c.seq.desc()).limit(1)
+_JUDGED = (
+    select(CLAIMS.c.helped)
+    .where(CLAIMS.c.helped.is_not(None), CLAIMS.c.ended_at_ms > bindparam("resumed_ms"))
+    .order_by(CLAIMS.c.ended_at_ms.desc())
+    .limit(bindparam("most"))
+)
+
 
 def apply_guard(connection: Connection, guard: Guard) -> None:
     """Check `guard` against what is there, and write what it adds. Raises Held, and has written nothing then."""
@@ -58,43 +89,30 @@ def apply_guard(connection: Connection, guard: Guard) -> None:
     if guard.claim:
         claim = guard.claim
         row = {"plan_id": claim.plan_id, "body": canonical(claim).decode(), "at_ms": guard.at_ms}
-        connection.execute(insert(CLAIMS), [row])
+        connection.execute(_CLAIM, [row])
     if guard.intent and not guard.intent.counted:
         intent = guard.intent
         body = canonical(intent.use).decode()
         row = {"key": intent.key, "plan_id": intent.plan_id, "body": body, "at_ms": guard.at_ms}
-        connection.execute(insert(EFFECTS), [row])
+        connection.execute(_EFFECT, [row])
     if guard.release:
-        helped = None if guard.release.helped is None else int(guard.release.helped)
-        ended = update(CLAIMS).where(CLAIMS.c.plan_id == guard.release.plan_id, CLAIMS.c.ended_at_ms.is_(None))
-        connection.execute(ended.values(ended_at_ms=guard.at_ms, helped=helped))
+        word = None if guard.release.helped is None else int(guard.release.helped)
+        connection.execute(_RELEASE, {"released": guard.release.plan_id, "ended": guard.at_ms, "word": word})
 
 
 def switched(connection: Connection) -> list[Record]:
     """Every turn of the kill switch in sequence."""
-    rows = connection.execute(select(SWITCHES).order_by(SWITCHES.c.seq)).mappings()
-    return [Record(**row) for row in rows]
+    return [Record(**row) for row in connection.execute(_TURNS).mappings()]
 
 
 def _past(connection: Connection, guard: Guard) -> Past:
-    recent = select(EFFECTS).where(EFFECTS.c.at_ms > guard.at_ms - DAY_MS)
     effects = tuple(
         Effect(plan_id=row.plan_id, use=msgspec.json.decode(row.body, type=Use), at_ms=row.at_ms)
-        for row in connection.execute(recent)
+        for row in connection.execute(_RECENT, {"after_ms": guard.at_ms - DAY_MS})
     )
-    runs = select(CLAIMS.c.body).where(CLAIMS.c.ended_at_ms.is_(None))
-    running = tuple(msgspec.json.decode(body, type=Claim) for body in connection.scalars(runs))
-    turns = select(SWITCHES).order_by(SWITCHES.c.seq.desc())
-    last = connection.execute(turns.limit(1)).mappings().first()
-    resumed = connection.scalar(
-        select(SWITCHES.c.at_ms).where(SWITCHES.c.kind == RESUMED).order_by(SWITCHES.c.seq.desc()).limit(1)
-    )
-    judged = (
-        select(CLAIMS.c.helped)
-        .where(CLAIMS.c.helped.is_not(None), CLAIMS.c.ended_at_ms > (resumed or 0))
-        .order_by(CLAIMS.c.ended_at_ms.desc())
-        .limit(guard.budget.breaker_after)
-    )
-    helped = tuple(bool(each) for each in connection.scalars(judged))
+    running = tuple(msgspec.json.decode(body, type=Claim) for body in connection.scalars(_RUNNING))
+    last = connection.execute(_LAST_TURN).mappings().first()
+    judged = {"resumed_ms": connection.scalar(_RESUMED) or 0, "most": guard.budget.breaker_after}
+    helped = tuple(bool(each) for each in connection.scalars(_JUDGED, judged))
     why = state_of(Record(**last) if last else None).why
     return Past(effects=effects, running=running, helped=helped, stopped=why)
