@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from sentinel.adapters.checkpoints import checked_name
 from sentinel.adapters.in_memory_ledger import InMemoryLedger
-from sentinel.correlation.recall import fused
+from sentinel.adapters.ranked_memories import ranked
 from sentinel.correlation.scope import ANYWHERE, Scope
 from sentinel.correlation.signature import Vectors
 from sentinel.errors import Invalid
@@ -95,14 +95,8 @@ class InMemoryIncidentMemory:
 
     def similar(self, vectors: Vectors, limit: int, scope: Scope = ANYWHERE) -> list[Recalled]:
         self._refuse_other_length(vectors)
-        recalled = [
-            Recalled(memory=memory, similarity=similarity, why=why)
-            for memory in list(self._memories.values())
-            if scope.meets(memory.scope)
-            for similarity, why in (fused(vectors, memory.vectors),)
-        ]
-        recalled.sort(key=lambda each: (-each.similarity, each.memory.incident_id))
-        return recalled[: max(limit, 0)]
+        near = [memory for memory in list(self._memories.values()) if scope.meets(memory.scope)]
+        return ranked(vectors, near, limit)
 
     def held(self) -> Mapping[IncidentId, int]:
         return {incident_id: memory.seq for incident_id, memory in self._memories.items()}

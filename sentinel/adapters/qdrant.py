@@ -32,10 +32,10 @@ from sentinel.adapters.qdrant_points import (
     point_of,
     sizes_of,
 )
+from sentinel.adapters.ranked_memories import ranked
 from sentinel.adapters.text_fastembed import open_text
 from sentinel.adapters.worded_memory import WordedMemory
 from sentinel.clock import Clock, SystemClock
-from sentinel.correlation.recall import fused
 from sentinel.correlation.scope import ANYWHERE, Scope
 from sentinel.correlation.signature import Vectors
 from sentinel.errors import Invalid, Unavailable
@@ -210,13 +210,7 @@ class QdrantMemory:
             if len(found) >= limit or not more or asked >= _PAGE:
                 break
             asked = min(asked * 4, _PAGE)
-        recalled = [
-            Recalled(memory=memory, similarity=similarity, why=why)
-            for memory in found.values()
-            for similarity, why in (fused(vectors, memory.vectors),)
-        ]
-        recalled.sort(key=lambda each: (-each.similarity, each.memory.incident_id))
-        return recalled[:limit]
+        return ranked(vectors, found.values(), limit)
 
     def held(self) -> Mapping[IncidentId, int]:
         """See `ports.IncidentMemory`."""

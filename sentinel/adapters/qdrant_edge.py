@@ -17,7 +17,7 @@ import structlog
 
 from sentinel.adapters.qdrant_embedded import lock_directory
 from sentinel.adapters.qdrant_points import EMBEDDER, OURS, checked, held_of, memory_of, point_of, sizes_of
-from sentinel.correlation.recall import fused
+from sentinel.adapters.ranked_memories import ranked
 from sentinel.correlation.scope import ANYWHERE, Scope
 from sentinel.correlation.signature import Vectors
 from sentinel.errors import Invalid, Unavailable
@@ -100,14 +100,7 @@ class EdgeMemory:
         ]
         answers = self._call(lambda: [self._shard.query(request) for request in requests])
         points = {str(point.id): point for answer in answers for point in answer}
-        recalled = [
-            Recalled(memory=memory, similarity=similarity, why=why)
-            for point in points.values()
-            if (memory := memory_of(point)) is not None
-            for similarity, why in (fused(vectors, memory.vectors),)
-        ]
-        recalled.sort(key=lambda each: (-each.similarity, each.memory.incident_id))
-        return recalled[:limit]
+        return ranked(vectors, filter(None, map(memory_of, points.values())), limit)
 
     def held(self) -> Mapping[IncidentId, int]:
         """See `ports.IncidentMemory`."""
