@@ -27,7 +27,7 @@ from sentinel.cli.sandbox import Addresses, sandbox
 from sentinel.cli.up import stopping
 from sentinel.cli.waiting import wait_until
 from sentinel.errors import SentinelError
-from tests.chaos.running import System, descendants, end, environ, waited
+from tests.chaos.running import System, begun, descendants, end, environ, waited
 from tests.scenarios.ray_head import free_ports
 
 SETTINGS = Path("settings.pickle")
@@ -46,24 +46,14 @@ class Apart:
 
     def start(self) -> None:
         """Start Sentinel on the store that there is, and wait until it is ready."""
-        with self.said.open("wb") as said:
-            # A group of its own, as a terminal or a supervisor gives it; stdin is nobody's.
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.apart", "up"],
-                cwd=self._directory,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-            )
+        self._process = begun(self._directory, self._env, self.said.name, "tests.chaos.apart", "up")
         self.system.pid = self._process.pid
         waited(lambda: self._ready(self._process), 150, f"Sentinel ready; see {self.said}")
         self._below = descendants(self.system.pid)
 
     def kill(self, name: str) -> None:
         """SIGKILL the one process of that name below this Sentinel."""
-        [found] = [pid for pid in descendants(self.system.pid) if _name(pid) == name]
+        [found] = [pid for pid in descendants(self.system.pid) if name_of(pid) == name]
         self._below = descendants(self.system.pid)
         os.kill(found, signal.SIGKILL)
 
@@ -82,7 +72,7 @@ class Apart:
 
     def left(self) -> list[str]:
         """The processes of this life that still run."""
-        return [f"{pid} {_name(pid)}" for pid in self._below if _name(pid)]
+        return [f"{pid} {name_of(pid)}" for pid in self._below if name_of(pid)]
 
     def told(self) -> str:
         """What Sentinel printed in this life: what a user sees."""
@@ -98,7 +88,7 @@ class Apart:
         if self._process is not None:
             end(self._process)
         for pid in self._below:
-            if _name(pid):
+            if name_of(pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
@@ -113,16 +103,7 @@ def apart(directory: Path, *, tick_s: float = 0.5, **extra: str) -> Iterator[Apa
     """A sandbox for the length of the block, with a Sentinel that the test starts; files are in `directory`."""
     [api_port] = free_ports(1)
     env = environ(api_port) | extra
-    with (directory / "world-said").open("wb") as said:
-        world = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.apart", "world", str(tick_s)],
-            cwd=directory,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            text=True,
-            start_new_session=True,
-        )
+    world = begun(directory, env, "world-said", "tests.chaos.apart", "world", str(tick_s), piped=True)
     try:
         assert world.stdout is not None
         line = world.stdout.readline()
@@ -139,7 +120,7 @@ def apart(directory: Path, *, tick_s: float = 0.5, **extra: str) -> Iterator[Apa
         end(world)
 
 
-def _name(pid: int) -> str:
+def name_of(pid: int) -> str:
     """The name of a process that runs; empty for none and for one that is dead and waits for its parent."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")

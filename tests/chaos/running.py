@@ -19,6 +19,7 @@ import boto3
 import httpx
 import pytest
 
+from sentinel import logs
 from sentinel.cli.client import Client
 from sentinel.cli.sandbox import Addresses, sandbox
 from sentinel.cli.story import Story
@@ -88,20 +89,31 @@ class System:
         return [pid for pid in descendants(self.pid) if _title(pid).startswith(title)]
 
 
+def begun(
+    directory: Path, env: dict[str, str], said: str, *module: str, piped: bool = False
+) -> "subprocess.Popen[str]":
+    """A Python module that runs in `directory`, and says what it says into the file `said` there.
+
+    A group of its own, as a terminal or a supervisor gives it; stdin is nobody's. `piped`: its stdout is read here.
+    """
+    with (directory / said).open("wb") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", *module],
+            cwd=directory,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if piped else out,
+            stderr=out,
+            text=True,
+            start_new_session=True,
+        )
+
+
 @contextlib.contextmanager
 def running(directory: Path, *, tick_s: float = 0.5, **extra: str) -> Iterator[System]:
     """A system and its sandbox for the length of the block, with files in `directory` and `extra` environment."""
     [api_port] = free_ports(1)
-    with (directory / "said").open("wb") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.running", str(tick_s)],
-            cwd=directory,
-            env=environ(api_port) | extra,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            text=True,
-            start_new_session=True,
-        )
+    process = begun(directory, environ(api_port) | extra, "said", "tests.chaos.running", str(tick_s), piped=True)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -175,6 +187,7 @@ def waited(look: Callable[[], T | None], within_s: float, what: str, every_s: fl
 
 def main() -> None:
     """Serve until SIGTERM."""
+    logs.set_up("warning")  # to stderr: stdout is for the one line
     with stopping() as stop, contextlib.ExitStack() as ends:
         world = ends.enter_context(sandbox(os.environ, float(sys.argv[1])))
         ends.enter_context(system(world.settings, lambda line: sys.stderr.write(f"{line}\n")))

@@ -2,30 +2,19 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.apart import _name
-from tests.chaos.running import descendants, end, environ, waited
+from tests.chaos.apart import name_of
+from tests.chaos.running import begun, descendants, end, environ, waited
 from tests.scenarios.ray_head import free_ports
 
 
 @pytest.mark.timeout(400)
 def test_a_demo_whose_ray_is_killed_says_so(tmp_path: Path) -> None:
     [api_port] = free_ports(1)
-    with (tmp_path / "said").open("wb") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sentinel", "demo"],
-            cwd=tmp_path,
-            env=environ(api_port),
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
+    process = begun(tmp_path, environ(api_port), "said", "sentinel", "demo")
 
     def told() -> str:
         return " ".join((tmp_path / "said").read_text(errors="replace").split())
@@ -33,7 +22,7 @@ def test_a_demo_whose_ray_is_killed_says_so(tmp_path: Path) -> None:
     try:
         waited(lambda: ("Still serving" in told() or process.poll() is not None) or None, 300, "the story's end")
         assert process.poll() is None, told()
-        [gcs] = [pid for pid in descendants(process.pid) if _name(pid) == "gcs_server"]
+        [gcs] = [pid for pid in descendants(process.pid) if name_of(pid) == "gcs_server"]
         os.kill(gcs, signal.SIGKILL)
         assert process.wait(60) != 0
         assert "start Sentinel again" in told()
