@@ -15,7 +15,7 @@ help:
 	@echo "make run      start everything with a sandbox and play the story (MANUAL=1 waits for your click)"
 	@echo "make e2e      the same, and exit: 0 only if every step was seen"
 	@echo "make test     every test"
-	@echo "make chaos    every crash point, kills of actors, and 1,000 kills of executors (KILLS=N STORE=URL)"
+	@echo "make chaos    every crash point, 1,000 kills of executors and 50 of actors (KILLS=N STORE=URL ACTOR_KILLS=N)"
 	@echo "make check    lint, format, types, layers, house rules"
 	@echo "make format   put the code in form"
 	@echo "make bench    every benchmark, into benchmarks/results/ (DATA=DIR for real data)"
@@ -48,6 +48,7 @@ test: $(READY)
 chaos: $(READY)
 	$(BIN)/pytest tests/chaos
 	$(BIN)/python -m tests.chaos.campaign --kills $(or $(KILLS),1000) --pauses 200 $(if $(STORE),--store $(STORE))
+	$(BIN)/python -m tests.chaos.actor_campaign --kills $(or $(ACTOR_KILLS),50)
 
 check: $(READY)
 	$(BIN)/ruff check .
