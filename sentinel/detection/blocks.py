@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentinel.detection.columns import Baseline, Rows, Singles
-from sentinel.detection.compiled import compiled
+from sentinel.detection.compiled import compiled, compiled_inside
 from sentinel.detection.season import WEEKDAY_MS, WEEKEND_MS, place_of
 
 Longs = NDArray[np.int64]
@@ -82,12 +82,12 @@ def columns(base: Baseline) -> Columns:
     return Columns(*_values(base))
 
 
-@compiled
+@compiled_inside
 def _slot_s(kind: int) -> np.float32:
     return np.float32((WEEKEND_MS if kind else WEEKDAY_MS) / 1000)
 
 
-@compiled
+@compiled_inside
 def view(c: Columns, a: int, b: int) -> Columns:
     """Rows a to b - 1, where they lie."""
     return Columns(
@@ -98,7 +98,7 @@ def view(c: Columns, a: int, b: int) -> Columns:
     )  # fmt: skip
 
 
-@compiled
+@compiled_inside
 def empty(rows: int) -> Columns:
     s = np.empty((22, rows), np.float32)
     return Columns(
@@ -108,13 +108,13 @@ def empty(rows: int) -> Columns:
     )  # fmt: skip
 
 
-@compiled
+@compiled_inside
 def empty_work(rows: int) -> Work:
     s = np.empty((16, rows), np.float32)
     return Work(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15])
 
 
-@compiled
+@compiled_inside
 def copy(to: Columns, i: int, c: Columns, r: int) -> None:
     """Row `r` of one as row `i` of the other."""
     to.origin[i], to.unit[i], to.since_ms[i], to.last_ms[i] = c.origin[r], c.unit[r], c.since_ms[r], c.last_ms[r]
@@ -133,7 +133,7 @@ def copy(to: Columns, i: int, c: Columns, r: int) -> None:
     to.fastest[i], to.shift_q99[i] = c.fastest[r], c.shift_q99[r]
 
 
-@compiled
+@compiled_inside
 def is_together(rows: Rows, at_ms: Longs) -> bool:
     """Whether the rows follow each other, at times of one slot."""
     apart = 0
@@ -145,7 +145,7 @@ def is_together(rows: Rows, at_ms: Longs) -> bool:
     return bool(apart == 0 and first // WEEKDAY_MS == last // WEEKDAY_MS)
 
 
-@compiled
+@compiled_inside
 def gather(c: Columns, table: Singles, days: Singles, rows: Rows, at_ms: Longs, to: Columns, w: Work) -> None:
     for i in range(len(rows)):
         r = rows[i]
@@ -154,14 +154,14 @@ def gather(c: Columns, table: Singles, days: Singles, rows: Rows, at_ms: Longs, 
         w.known[i], w.days[i], w.slot_s[i] = table[slot, r], days[kind, r], _slot_s(kind)
 
 
-@compiled
+@compiled_inside
 def scatter(c: Columns, table: Singles, days: Singles, r: int, at_ms: int, here: Columns, w: Work, i: int) -> None:
     copy(c, r, here, i)
     kind, slot = _place_of(at_ms)
     table[slot, r], days[kind, r] = w.known[i], w.days[i]
 
 
-@compiled
+@compiled_inside
 def table_view(w: Work, table: Singles, days: Singles, at_ms: int, a: int, b: int) -> Work:
     """The same with the table by time of day of rows a to b - 1, where it lies."""
     kind, slot = _place_of(at_ms)

@@ -11,7 +11,7 @@ import numpy as np
 
 from sentinel.detection import baseline as tier
 from sentinel.detection.blocks import Columns, Floats, Ints, Longs, Work
-from sentinel.detection.compiled import compiled
+from sentinel.detection.compiled import compiled, compiled_inside
 from sentinel.detection.season import DAY_MS, VISIT_RATE, YOUNG_TABLE
 
 VALUE_CAP = 1e300  # differences of two capped values stay finite
@@ -40,13 +40,13 @@ _remembered = compiled(tier.remembered)
 move_excess = compiled(tier.move_excess)
 
 
-@compiled
+@compiled_inside
 def _lasted_ms(from_ms: int, to_ms: int) -> np.int32:
     """At most twelve days: more than is asked about."""
     return np.int32(min(max(to_ms - from_ms, 0), _LONG_MS))
 
 
-@compiled
+@compiled_inside
 def _by_level(m: int, c: Columns, raw: Floats, w: Work) -> None:
     for i in range(m):
         value = min(max(raw[i], -VALUE_CAP), VALUE_CAP)
@@ -57,7 +57,7 @@ def _by_level(m: int, c: Columns, raw: Floats, w: Work) -> None:
         w.bound[i] = max(c.spread[i], floor(c.level[i], c.zero[i]))
 
 
-@compiled
+@compiled_inside
 def _by_time_of_day(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         w.left[i] = w.x[i] - w.known[i] - c.daily[i]
@@ -69,7 +69,7 @@ def _by_time_of_day(m: int, c: Columns, w: Work) -> None:
         w.z[i] = min(abs(left if seasonal else residual) / (daily_bound if seasonal else bound), _Z_CAP)
 
 
-@compiled
+@compiled_inside
 def _by_motion(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         w.change[i] = min(abs(w.x[i] - c.quick[i]) / w.bound[i], _Z_CAP)
@@ -79,7 +79,7 @@ def _by_motion(m: int, c: Columns, w: Work) -> None:
         w.run[i] = (c.run[i] + _ONE) if w.x[i] == c.last[i] else _ZERO
 
 
-@compiled
+@compiled_inside
 def score(m: int, c: Columns, raw: Floats, w: Work) -> None:
     """Fill `w`, of which the table is there, for the m samples `raw`."""
     _by_level(m, c, raw, w)
@@ -87,7 +87,7 @@ def score(m: int, c: Columns, raw: Floats, w: Work) -> None:
     _by_motion(m, c, w)
 
 
-@compiled
+@compiled_inside
 def codes(m: int, c: Columns, at_ms: Longs, w: Work, grace: np.float32, code: Ints) -> None:
     """Mark who needs a second look: 1 an alarm to keep or one value for too long, OVER."""
     for i in range(m):
@@ -100,7 +100,7 @@ def codes(m: int, c: Columns, at_ms: Longs, w: Work, grace: np.float32, code: In
         code[i] |= OVER * np.int32((w.shift[i] > c.shift_q99[i]) & grew)
 
 
-@compiled
+@compiled_inside
 def marked(m: int, code: Ints, at: Ints) -> int:
     """Places that are marked, written to `at`; answers how many."""
     n = 0
@@ -110,18 +110,18 @@ def marked(m: int, code: Ints, at: Ints) -> int:
     return n
 
 
-@compiled
+@compiled_inside
 def _cut(far: np.float32, limit: np.float32) -> np.float32:
     return min(max(far, -limit), limit)
 
 
-@compiled
+@compiled_inside
 def _spread(spread: np.float32, cut: np.float32, seen: np.float32, rate: np.float32) -> np.float32:
     """The first sample is the level, and says nothing of the spread."""
     return np.float32(np.sqrt((_ONE - rate) * (spread * spread) + (rate if seen > _ZERO else _ZERO) * (cut * cut)))
 
 
-@compiled
+@compiled_inside
 def _percentile(q99: np.float32, far: np.float32, seen: np.float32, grace: np.float32) -> np.float32:
     """A running 99th percentile after one more distance; a young one moves fast."""
     rate = max(_TAIL_RATE, _FOUR / (seen + _TWENTY))
@@ -129,19 +129,21 @@ def _percentile(q99: np.float32, far: np.float32, seen: np.float32, grace: np.fl
     return max(q99 * ((rate if far > q99 else _ZERO) + (_ONE - rate * _TAIL)), _LEAST_Q99)
 
 
-@compiled
+@compiled_inside
 def _teach_tails(m: int, c: Columns, grace: np.float32, w: Work) -> None:
     for i in range(m):
         c.q99[i] = _percentile(c.q99[i], w.z[i], c.seen[i], grace)
     for i in range(m):
         fastest, least = c.fastest[i], _LEAST_FASTEST * max(floor(c.level[i], c.zero[i]) / w.bound[i], _THOUSANDTH)
         fades = min(_FASTEST_FADES, _ONE - _YOUNG_FADES / (c.seen[i] + _ONE))
-        c.fastest[i] = max(fastest * fades, min(w.change[i], fastest * _FASTEST_GROWS), least)
+        # The second sample's is told in least spreads, which change with where the zero lies.
+        change = w.change[i] * np.float32(c.spread[i] > _ZERO)
+        c.fastest[i] = max(fastest * fades, min(change, fastest * _FASTEST_GROWS), least)
     for i in range(m):
         c.shift_q99[i] = _percentile(c.shift_q99[i], w.shift[i], c.seen[i], grace)
 
 
-@compiled
+@compiled_inside
 def _weigh(m: int, c: Columns, w: Work) -> None:
     for i in range(m):  # a young series weighs its samples alike
         w.alike[i] = _ONE / (c.seen[i] + _ONE)
@@ -151,7 +153,7 @@ def _weigh(m: int, c: Columns, w: Work) -> None:
         w.daily_limit[i] = _UNCUT if c.seen[i] < _CLIP_FROM else _CLIP * w.daily_bound[i]
 
 
-@compiled
+@compiled_inside
 def _teach_motion(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         c.quick[i] += max(w.alike[i], _QUICK_RATE) * _cut(w.x[i] - c.quick[i], w.limit[i])
@@ -161,7 +163,7 @@ def _teach_motion(m: int, c: Columns, w: Work) -> None:
         c.slow[i] += max(w.alike[i], _SLOW_RATE) * _cut(w.x[i] - c.slow[i], w.limit[i])
 
 
-@compiled
+@compiled_inside
 def _teach_level(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         c.level[i] += max(w.alike[i], _LEVEL_RATE) * _cut(w.residual[i], w.limit[i])
@@ -170,7 +172,7 @@ def _teach_level(m: int, c: Columns, w: Work) -> None:
         c.spread[i] = _spread(c.spread[i], cut, c.seen[i], max(w.alike[i], _SPREAD_RATE))
 
 
-@compiled
+@compiled_inside
 def _teach_daily(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         c.daily[i] += max(w.alike[i], _DAILY_LEVEL_RATE) * _cut(w.left[i], w.daily_limit[i])
@@ -181,7 +183,7 @@ def _teach_daily(m: int, c: Columns, w: Work) -> None:
         c.daily_spread[i] = _spread(c.daily_spread[i], cut, c.seen[i], max(w.alike[i], rate))
 
 
-@compiled
+@compiled_inside
 def _teach_table(m: int, c: Columns, at_ms: Longs, w: Work) -> None:
     for i in range(m):  # a slot weighs by time
         w.stayed_s[i] = min(np.float32(_lasted_ms(c.last_ms[i], at_ms[i])) * _SECONDS, w.slot_s[i])
@@ -193,7 +195,7 @@ def _teach_table(m: int, c: Columns, at_ms: Longs, w: Work) -> None:
         w.days[i] += w.stayed_s[i] * _DAYS
 
 
-@compiled
+@compiled_inside
 def _teach_errors(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         c.caution[i] = _ONE + (c.caution[i] - _ONE) * _CAUTION_FADES
@@ -203,7 +205,7 @@ def _teach_errors(m: int, c: Columns, w: Work) -> None:
         c.daily_error[i] += _ERROR_RATE * (abs(w.left[i]) - c.daily_error[i])
 
 
-@compiled
+@compiled_inside
 def _teach_range(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         c.longest[i] = max(c.longest[i], _ZERO if w.run[i] > _ZERO else c.run[i])
@@ -213,7 +215,7 @@ def _teach_range(m: int, c: Columns, w: Work) -> None:
         c.high[i] = np.maximum(c.high[i], w.x[i])
 
 
-@compiled
+@compiled_inside
 def _remember(m: int, c: Columns, at_ms: Longs, w: Work) -> None:
     for i in range(m):
         c.last_ms[i] = at_ms[i]
@@ -227,7 +229,7 @@ def _remember(m: int, c: Columns, at_ms: Longs, w: Work) -> None:
         c.seen[i] += _ONE
 
 
-@compiled
+@compiled_inside
 def teach(m: int, c: Columns, at_ms: Longs, grace: np.float32, w: Work) -> None:
     """Move all that a series is usually like on by the samples that `w` is of, but for the mean excess."""
     _teach_errors(m, c, w)
@@ -241,20 +243,20 @@ def teach(m: int, c: Columns, at_ms: Longs, grace: np.float32, w: Work) -> None:
     _remember(m, c, at_ms, w)
 
 
-@compiled
+@compiled_inside
 def needed_of(c: Columns, i: int, at_ms: int, asked: np.float32) -> np.float32:
     """The distance at which a sample of row i is unusual, were it not cautious."""
     spoken = np.float32(_spoken(c.seen[i], c.since_ms[i], at_ms))
     return np.float32(_threshold(c.q99[i], c.excess[i], spoken, asked))
 
 
-@compiled
+@compiled_inside
 def record_of(c: Columns, i: int) -> np.float32:
     """The distance that row i has passed once in what its record of speed is of."""
     return np.float32(_threshold(c.q99[i], c.excess[i], _remembered(c.seen[i]), _ONE))
 
 
-@compiled
+@compiled_inside
 def is_hot(c: Columns, w: Work, i: int, at_ms: int, needed: np.float32) -> bool:
     """Whether row i is unusual by its distance, its speed or its shift, the first of which must reach `needed`."""
     if w.z[i] >= needed:

@@ -17,7 +17,7 @@ from sentinel.detection import baseline as tier
 from sentinel.detection.alarm import Scored
 from sentinel.detection.blocks import Columns, Floats, Longs, Work
 from sentinel.detection.columns import Singles
-from sentinel.detection.compiled import compiled
+from sentinel.detection.compiled import compiled, compiled_inside
 from sentinel.detection.parts import Part
 from sentinel.detection.steps import floor, needed_of, record_of, trusts_season
 
@@ -55,7 +55,7 @@ class Weighed(NamedTuple):
     breach_up: Bools
 
 
-@compiled
+@compiled_inside
 def _matters(samples: Weighed, i: int, up: bool) -> bool:
     """Whether a move up, or down, is judged by what was learned, and matters."""
     return bool(samples.learned[i] and (samples.side[i] == 0 or (samples.side[i] > 0) == up))
