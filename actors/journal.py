@@ -220,7 +220,7 @@ class JournalActor:
     async def follow(self, after: int, timeout_s: float) -> Followed:
         """What moved after `after`, by another journal as well; waits up to `timeout_s` for the first entry.
 
-        Answered without the store: its one connection is for those who append.
+        The store is asked only once nothing has come in that time: its one connection is for those who append.
         """
         try:
             async with asyncio.timeout(timeout_s), self._grown:

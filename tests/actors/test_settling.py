@@ -1,13 +1,21 @@
 """A step without an outcome that its resource does not tell of: CloudTrail is asked, for as long as it may take."""
 
+from typing import cast
+
 import pytest
 
+from actors.settling import Settling
+from actors.steps import StepRunner
+from sentinel.clock import ManualClock
 from sentinel.errors import Forbidden, OutcomeUnknown, Unavailable
+from sentinel.ids import StepKey
 from sentinel.incidents import facts as f
-from sentinel.incidents.nouns import SENTINEL, PlanRecord, PlanState, StepState
+from sentinel.incidents.nouns import SENTINEL, PlanRecord, PlanState, Step, StepState
+from sentinel.remediation.actions import Settled, Window
+from sentinel.remediation.trail import Trail
 from tests.actors.rig import Proxy, Rig
 from tests.actors.test_execution import carried_out
-from tests.unit.incidents.make import ID, plan, reboot, redeploy
+from tests.unit.incidents.make import ID, T0, plan, reboot, redeploy
 
 LAG_MS = 300_000
 
@@ -172,3 +180,26 @@ async def test_forbidden_to_ask_names_what_is_missing(rig: Rig) -> None:
     record = await carried_out(rig, plan(*reboot()), cloud=Proxy(rig.cloud, before=refuse))
     assert record.steps[0].state is StepState.UNKNOWN
     assert "cloudtrail:LookupEvents" in record.steps[0].detail
+
+
+class Record:
+    """A record of calls that has no such call, and newer ones."""
+
+    async def trail(self, step: Step, key: StepKey, made: Window) -> Trail:
+        return Trail(reaches_ms=made.until_ms + 1)
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+async def test_a_wall_clock_that_jumps_neither_ends_the_wait_nor_makes_it_longer(hours: int) -> None:
+    clock, (step,) = ManualClock(T0), reboot()
+    settling, made = Settling(cast(StepRunner, Record()), clock, within_s=900), Window(from_ms=T0, until_ms=T0 + 30_000)
+
+    async def settled() -> Settled | None:
+        return (await settling.found(step, StepKey("key"), {}, {}, made)).settled
+
+    clock._now_ms += hours * 3_600_000
+    assert await settled() is None
+    clock.advance(860)
+    assert await settled() is None
+    clock.advance(40)
+    assert await settled() is Settled.NEVER_DONE
