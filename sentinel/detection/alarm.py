@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentinel.detection.columns import Alarm, fresh, grown, put, take
-from sentinel.detection.compiled import compiled
+from sentinel.detection.compiled import compiled, compiled_inside
 from sentinel.detection.config import DetectorConfig
 
 Bools = NDArray[np.bool_]
@@ -82,7 +82,7 @@ _columns = attrgetter(*Alarms._fields)
 
 
 @compiled
-def _advance(a: Alarms, at: NDArray[np.int64], now: Scored, rules: Rules) -> Verdict:
+def advance_alarms(a: Alarms, at: NDArray[np.int64], now: Scored, rules: Rules) -> Verdict:
     """Move the alarms at these places on by `now`, and say what happened.
 
     A sample of a series in its grace neither opens nor closes anything: there is no baseline to judge it by.
@@ -137,10 +137,18 @@ def _advance(a: Alarms, at: NDArray[np.int64], now: Scored, rules: Rules) -> Ver
     return Verdict(opened, worsened, closed, flagged, relearn)
 
 
-def quiet(alarm: Alarm) -> Bools:
+def quiet(is_open: Bools, run: NDArray[np.int64], flagged: NDArray[np.int64]) -> Bools:
     """Where nothing is left to remember."""
-    calm: Bools = ~alarm.open & (alarm.run == 0) & (alarm.flagged == 0)
+    calm: Bools = (is_open == 0) & (run == 0) & (flagged == 0)
     return calm
+
+
+is_quiet = compiled_inside(quiet)
+
+
+def rules_of(config: DetectorConfig) -> Rules:
+    """As they are set."""
+    return Rules(config.open_after, config.close_after, config.relearn_after, float(config.relearn_after_s * 1000))
 
 
 class Book:
@@ -154,23 +162,22 @@ class Book:
     ) -> tuple[Alarm, Verdict, NDArray[np.int32]]:
         """The alarms of `rows` after `now`, what happened, and their places hence; -1 for those that are calm again."""
         at = self._placed(rows, places)
-        rules = Rules(config.open_after, config.close_after, config.relearn_after, float(config.relearn_after_s * 1000))
-        verdict: Verdict = _advance(Alarms(*_columns(self.alarm)), at, now, rules)
+        verdict: Verdict = advance_alarms(self.columns(), at, now, rules_of(config))
         alarm = take(self.alarm, at)
-        calm = quiet(alarm)
+        calm = quiet(alarm.open, alarm.run, alarm.flagged)
         if calm.any():
             put(self.alarm, at[calm], _unused(int(calm.sum())))
         return alarm, verdict, np.where(calm, np.int32(-1), at.astype(np.int32))
 
-    def opened_by(self, places: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Which part opened the alarm, -1 where there is none; `places`: likewise."""
-        part: NDArray[np.int64] = np.where(places >= 0, self.alarm.part[places], -1)
-        return part
+    def columns(self) -> Alarms:
+        """The same arrays as compiled code takes them, until places are made."""
+        return Alarms(*_columns(self.alarm))
 
-    def is_open(self, places: NDArray[np.int32]) -> Bools:
-        """Where there is an open alarm; `places`: -1 where there is none."""
-        found: Bools = (places >= 0) & self.alarm.open[places]
-        return found
+    def make_places(self, missing: int) -> None:
+        """Make free places for so many alarms more, and some to spare."""
+        before = len(self.alarm.row)
+        self.alarm = grown(self.alarm, before + max(_FIRST_ROWS, before, missing))
+        self.alarm.row[before:] = -1
 
     def opened(self) -> NDArray[np.int64]:
         """Places of the anomalies that are open now."""
@@ -207,9 +214,7 @@ class Book:
         if len(missing):
             free = np.flatnonzero(self.alarm.row < 0)
             if len(free) < len(missing):
-                before = len(self.alarm.row)
-                self.alarm = grown(self.alarm, before + max(_FIRST_ROWS, before, len(missing)))
-                self.alarm.row[before:] = -1
+                self.make_places(len(missing))
                 free = np.flatnonzero(self.alarm.row < 0)
             found[missing] = free[: len(missing)]
             self.alarm.row[found[missing]] = rows[missing]

@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentinel.detection import blocks, kernel
-from sentinel.detection.columns import NEVER_MS, Rows
+from sentinel.detection.alarm import rules_of
+from sentinel.detection.columns import NEVER_MS, Alarm, Rows
 from sentinel.detection.config import DetectorConfig
-from sentinel.detection.judge import Seen, Told, judge, judge_frames
+from sentinel.detection.judge import Told, judge_frames
+from sentinel.detection.second_look import Evidence, look_again
 from sentinel.detection.state import Novelty, State
 from sentinel.detection.steps import VALUE_CAP
 
@@ -17,7 +19,7 @@ Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_NONE = np.zeros(0, np.bool_)
+_NONE, _NO_NOVELTY = np.zeros(0, np.bool_), np.empty((3, 0))
 _FORM: tuple[Literal["C", "A", "W"], ...] = ("C", "A", "W")
 
 
@@ -92,22 +94,25 @@ def _second_look(
     told: Told,
 ) -> Rows:
     """Judge the candidates, and learn what they teach; answers the rows whose grace ended with it."""
-    table, days = state.season.table, state.season.days
-    rows, at_ms, raw = samples.rows[at], samples.at_ms[at], samples.raw[at]
-    here, scored = kernel.look(columns, table, days, rows, at_ms, raw)
-    seen = Seen(
-        rows=rows,
-        at_ms=at_ms,
-        raw=raw,
-        scored=scored,
-        novelty=None if novelty is None else novelty.of(at),
-        breached=None if breached is None else breached[at],
-        config=config,
+    policies, table, days = state.policies, state.season.table, state.season.days
+    breached = _NONE if breached is None else breached[at]
+    evidence = Evidence(
+        at=at,
+        novelty=_NO_NOVELTY if novelty is None else np.stack((novelty.raw[at], novelty.heard[at], novelty.needed[at])),
+        breached=breached,
+        breach_up=policies.breach_up(samples.rows[at], samples.raw[at]) if len(breached) else _NONE,
+        learned=policies.learned,
+        side=policies.side,
     )
-    lessons = judge(state, here, seen, told)
-    these = samples._replace(rows=rows, at_ms=at_ms, raw=raw, forced=_NONE)
-    kernel.learn(columns, table, days, these, here, scored, lessons)
-    grown: Rows = rows[(here.seen == samples.grace) & lessons.level]
+    looked = look_again(columns, table, days, samples, evidence, state.book.columns(), rules_of(config))
+    if looked.short:
+        state.book.make_places(looked.short)
+        looked = look_again(columns, table, days, samples, evidence, state.book.columns(), rules_of(config))
+    if len(looked.open):
+        state.hush(looked.open)
+    if len(looked.at_ms):
+        told.series.append((Alarm(*looked.alarms), looked.verdict, looked.at_ms))
+    grown: Rows = looked.grown
     return grown
 
 

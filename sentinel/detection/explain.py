@@ -10,10 +10,11 @@ from sentinel.detection.anomaly import Anomaly
 from sentinel.detection.columns import NEVER_MS, Baseline, take
 from sentinel.detection.config import DEFAULT, DetectorConfig, Policy
 from sentinel.detection.explanation import Band, Explanation, Moved, middle, ratio
-from sentinel.detection.judge import CAUTION_CAP, CAUTION_STEP, samples_a_day
+from sentinel.detection.judge import samples_a_day
 from sentinel.detection.parts import Part
 from sentinel.detection.pattern import NOVELTY_CAP
 from sentinel.detection.season import WEEKDAY_SLOTS, WEEKEND_SLOTS, place_of
+from sentinel.detection.second_look import CAUTION_CAP, CAUTION_STEP
 from sentinel.detection.state import State
 from sentinel.detection.weighing import OPEN_SCORE
 from sentinel.telemetry.series import Series

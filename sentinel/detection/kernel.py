@@ -24,7 +24,7 @@ from sentinel.detection.blocks import (
     view,
 )
 from sentinel.detection.columns import Rows, Singles
-from sentinel.detection.compiled import compiled
+from sentinel.detection.compiled import compiled, compiled_inside
 from sentinel.detection.steps import OVER, codes, is_hot, marked, move_excess, needed_of, score, teach
 
 Bools = NDArray[np.bool_]
@@ -135,7 +135,7 @@ def advance(c: Columns, table: Singles, days: Singles, s: Samples, told: Told) -
     return grown, candidates
 
 
-@compiled
+@compiled_inside
 def look(c: Columns, table: Singles, days: Singles, rows: Rows, at_ms: Longs, raw: Floats) -> tuple[Columns, Work]:
     """Copies of the state of these rows, and what scoring finds of their samples. Learns nothing."""
     here, w = empty(len(rows)), empty_work(len(rows))
@@ -144,7 +144,7 @@ def look(c: Columns, table: Singles, days: Singles, rows: Rows, at_ms: Longs, ra
     return here, w
 
 
-@compiled
+@compiled_inside
 def learn(c: Columns, table: Singles, days: Singles, s: Samples, here: Columns, w: Work, lessons: Lessons) -> None:
     """Learn the samples that `look` told of, as far as they teach, and write the state of their rows back."""
     m = len(s.rows)

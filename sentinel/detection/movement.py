@@ -105,7 +105,7 @@ class Movements:
         state = _State(self.rounds, self.inverse, self.frames, self.recent, self.q99, self.level)
         result[at] = _advance(slots, widths, residuals[at], metrics[at], state)
         full = self.frames[slots] % ROUNDS == 0
-        for width in np.unique(widths[full]).tolist():
+        for width in np.unique(widths[full]).tolist() if full.any() else ():  # seldom, and np.unique is slow
             self._look(slots[full & (widths == width)], width)
         return result
 

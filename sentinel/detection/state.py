@@ -32,10 +32,6 @@ class Novelty:
     heard: Floats
     needed: Floats
 
-    def of(self, at: Rows) -> "Novelty":
-        """Of these samples."""
-        return Novelty(self.raw[at], self.heard[at], self.needed[at])
-
 
 class State:
     """Rows 0 to len(self) - 1 are series in the order they were first described; the arrays have spare room behind."""

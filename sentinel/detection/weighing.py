@@ -17,7 +17,7 @@ from sentinel.detection import baseline as tier
 from sentinel.detection.alarm import Scored
 from sentinel.detection.blocks import Columns, Floats, Longs, Work
 from sentinel.detection.columns import Singles
-from sentinel.detection.compiled import compiled, compiled_inside
+from sentinel.detection.compiled import compiled_inside
 from sentinel.detection.parts import Part
 from sentinel.detection.steps import floor, needed_of, record_of, trusts_season
 
@@ -61,7 +61,7 @@ def _matters(samples: Weighed, i: int, up: bool) -> bool:
     return bool(samples.learned[i] and (samples.side[i] == 0 or (samples.side[i] > 0) == up))
 
 
-@compiled
+@compiled_inside
 def weigh(c: Columns, w: Work, samples: Weighed, grace: np.float32) -> tuple[Scored, Bools]:
     """What is to be said of each sample, and where the model by time of day speaks. Learns nothing."""
     n = len(samples.at_ms)
