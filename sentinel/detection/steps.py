@@ -1,10 +1,9 @@
 """The base tier's arithmetic over one block of rows, compiled. Source of the method: see `baseline`.
 
-Each loop writes one array, and each function holds few loops: LLVM turns such into vector instructions, and gives up on
-loops that write much and on functions of a dozen. It also gives up where an array is read on one side of a condition
-only, on Python's `min` of what is overwritten, and on float32 of int64: so both sides are read first, minima are
-NumPy's, and times are cut to int32. In NumPy the same steps are some hundred passes over memory, several times as slow;
-so is one scalar loop over everything.
+Each loop writes few arrays, and each function holds one loop: LLVM turns such into vector instructions, and gives up on
+longer ones. It also gives up where an array is read on one side of a condition only, on Python's `min` of what is
+overwritten, and on float32 of int64: so both sides are read first, minima are NumPy's, and times are cut to int32. In
+NumPy the same steps are some hundred passes over memory, several times as slow; so is one scalar loop over everything.
 """
 
 import numpy as np
@@ -51,9 +50,7 @@ def _by_level(m: int, c: Columns, raw: Floats, w: Work) -> None:
     for i in range(m):
         value = min(max(raw[i], -VALUE_CAP), VALUE_CAP)
         w.x[i] = np.float32(min(max((value - c.origin[i]) / c.unit[i], -_X_CAP), _X_CAP))
-    for i in range(m):
         w.residual[i] = w.x[i] - c.level[i]
-    for i in range(m):
         w.bound[i] = max(c.spread[i], floor(c.level[i], c.zero[i]))
 
 
@@ -61,9 +58,7 @@ def _by_level(m: int, c: Columns, raw: Floats, w: Work) -> None:
 def _by_time_of_day(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         w.left[i] = w.x[i] - w.known[i] - c.daily[i]
-    for i in range(m):
         w.daily_bound[i] = max(c.daily_spread[i], floor(c.level[i], c.zero[i]))
-    for i in range(m):
         left, residual, daily_bound, bound = w.left[i], w.residual[i], w.daily_bound[i], w.bound[i]
         seasonal = trusts_season(c.plain_error[i], c.daily_error[i], w.days[i])
         w.z[i] = min(abs(left if seasonal else residual) / (daily_bound if seasonal else bound), _Z_CAP)
@@ -73,9 +68,7 @@ def _by_time_of_day(m: int, c: Columns, w: Work) -> None:
 def _by_motion(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         w.change[i] = min(abs(w.x[i] - c.quick[i]) / w.bound[i], _Z_CAP)
-    for i in range(m):
         w.shift[i] = min(abs(c.recent[i] - c.slow[i]) / w.bound[i], _Z_CAP)
-    for i in range(m):
         w.run[i] = (c.run[i] + _ONE) if w.x[i] == c.last[i] else _ZERO
 
 
@@ -92,10 +85,8 @@ def codes(m: int, c: Columns, at_ms: Longs, w: Work, grace: np.float32, code: In
     """Mark who needs a second look: 1 an alarm to keep or one value for too long, OVER."""
     for i in range(m):
         code[i] = np.int32(c.watch[i] >= 0) | np.int32(w.run[i] > _FLAT_TIMES * max(c.longest[i], _FLAT_LEAST))
-    for i in range(m):
         over = (w.z[i] > c.q99[i]) | (w.change[i] >= _FASTER * c.fastest[i])
         code[i] |= OVER * np.int32(over & (c.seen[i] >= grace))
-    for i in range(m):
         grew = _lasted_ms(c.since_ms[i], at_ms[i]) >= _SHIFT_FROM_MS
         code[i] |= OVER * np.int32((w.shift[i] > c.shift_q99[i]) & grew)
 
@@ -133,23 +124,20 @@ def _percentile(q99: np.float32, far: np.float32, seen: np.float32, grace: np.fl
 def _teach_tails(m: int, c: Columns, grace: np.float32, w: Work) -> None:
     for i in range(m):
         c.q99[i] = _percentile(c.q99[i], w.z[i], c.seen[i], grace)
-    for i in range(m):
         fastest, least = c.fastest[i], _LEAST_FASTEST * max(floor(c.level[i], c.zero[i]) / w.bound[i], _THOUSANDTH)
         fades = min(_FASTEST_FADES, _ONE - _YOUNG_FADES / (c.seen[i] + _ONE))
         # The second sample's is told in least spreads, which change with where the zero lies.
         change = w.change[i] * np.float32(c.spread[i] > _ZERO)
         c.fastest[i] = max(fastest * fades, min(change, fastest * _FASTEST_GROWS), least)
-    for i in range(m):
         c.shift_q99[i] = _percentile(c.shift_q99[i], w.shift[i], c.seen[i], grace)
 
 
 @compiled_inside
 def _weigh(m: int, c: Columns, w: Work) -> None:
-    for i in range(m):  # a young series weighs its samples alike
-        w.alike[i] = _ONE / (c.seen[i] + _ONE)
-    for i in range(m):  # Huber's clipping, once there is a spread to cut by
-        w.limit[i] = _UNCUT if c.seen[i] < _CLIP_FROM else _CLIP * w.bound[i]
     for i in range(m):
+        w.alike[i] = _ONE / (c.seen[i] + _ONE)  # a young series weighs its samples alike
+        # Huber's clipping, once there is a spread to cut by.
+        w.limit[i] = _UNCUT if c.seen[i] < _CLIP_FROM else _CLIP * w.bound[i]
         w.daily_limit[i] = _UNCUT if c.seen[i] < _CLIP_FROM else _CLIP * w.daily_bound[i]
 
 
@@ -157,27 +145,23 @@ def _weigh(m: int, c: Columns, w: Work) -> None:
 def _teach_motion(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         c.quick[i] += max(w.alike[i], _QUICK_RATE) * _cut(w.x[i] - c.quick[i], w.limit[i])
-    for i in range(m):
         c.recent[i] += max(w.alike[i], _RECENT_RATE) * _cut(w.x[i] - c.recent[i], w.limit[i])
-    for i in range(m):
         c.slow[i] += max(w.alike[i], _SLOW_RATE) * _cut(w.x[i] - c.slow[i], w.limit[i])
 
 
 @compiled_inside
 def _teach_level(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
-        c.level[i] += max(w.alike[i], _LEVEL_RATE) * _cut(w.residual[i], w.limit[i])
-    for i in range(m):
         cut = _cut(w.residual[i], w.limit[i])
+        c.level[i] += max(w.alike[i], _LEVEL_RATE) * cut
         c.spread[i] = _spread(c.spread[i], cut, c.seen[i], max(w.alike[i], _SPREAD_RATE))
 
 
 @compiled_inside
 def _teach_daily(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
-        c.daily[i] += max(w.alike[i], _DAILY_LEVEL_RATE) * _cut(w.left[i], w.daily_limit[i])
-    for i in range(m):
         cut = _cut(w.left[i], w.daily_limit[i])
+        c.daily[i] += max(w.alike[i], _DAILY_LEVEL_RATE) * cut
         # Until the table knows its day, what it leaves says nothing of what it will leave.
         rate = _DAILY_SPREAD_RATE + (_LEVEL_RATE if w.days[i] < YOUNG_TABLE else _ZERO)
         c.daily_spread[i] = _spread(c.daily_spread[i], cut, c.seen[i], max(w.alike[i], rate))
@@ -187,11 +171,9 @@ def _teach_daily(m: int, c: Columns, w: Work) -> None:
 def _teach_table(m: int, c: Columns, at_ms: Longs, w: Work) -> None:
     for i in range(m):  # a slot weighs by time
         w.stayed_s[i] = min(np.float32(_lasted_ms(c.last_ms[i], at_ms[i])) * _SECONDS, w.slot_s[i])
-    for i in range(m):
         share = w.stayed_s[i] / w.slot_s[i]
         pull = min(share * max(_FIRST_VISIT / (_ONE + _TWO * w.days[i]), VISIT_RATE), _ONE)
         w.known[i] += pull * (w.x[i] - w.known[i])
-    for i in range(m):
         w.days[i] += w.stayed_s[i] * _DAYS
 
 
@@ -199,9 +181,7 @@ def _teach_table(m: int, c: Columns, at_ms: Longs, w: Work) -> None:
 def _teach_errors(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         c.caution[i] = _ONE + (c.caution[i] - _ONE) * _CAUTION_FADES
-    for i in range(m):
         c.plain_error[i] += _ERROR_RATE * (abs(w.residual[i]) - c.plain_error[i])
-    for i in range(m):
         c.daily_error[i] += _ERROR_RATE * (abs(w.left[i]) - c.daily_error[i])
 
 
@@ -209,9 +189,7 @@ def _teach_errors(m: int, c: Columns, w: Work) -> None:
 def _teach_range(m: int, c: Columns, w: Work) -> None:
     for i in range(m):
         c.longest[i] = max(c.longest[i], _ZERO if w.run[i] > _ZERO else c.run[i])
-    for i in range(m):
         c.low[i] = np.minimum(c.low[i], w.x[i])
-    for i in range(m):
         c.high[i] = np.maximum(c.high[i], w.x[i])
 
 
@@ -219,13 +197,9 @@ def _teach_range(m: int, c: Columns, w: Work) -> None:
 def _remember(m: int, c: Columns, at_ms: Longs, w: Work) -> None:
     for i in range(m):
         c.last_ms[i] = at_ms[i]
-    for i in range(m):
         c.run[i] = w.run[i]
-    for i in range(m):
         c.z[i] = w.z[i]
-    for i in range(m):
         c.last[i] = w.x[i]
-    for i in range(m):
         c.seen[i] += _ONE
 
 

@@ -5,9 +5,11 @@ from dataclasses import fields
 import numpy as np
 
 from sentinel.detection import kernel
+from sentinel.detection.alarm import Book, Scored, advance_alarms
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.detector import Detector
 from sentinel.detection.kernel import BLOCK
+from sentinel.detection.second_look import look_again
 from sentinel.detection.warm import warm
 from sentinel.telemetry.batch import SampleBatch, unpack_all
 from sentinel.telemetry.series import identify
@@ -71,7 +73,7 @@ def test_late_samples_among_others_change_nothing():
 
 
 def test_everything_is_compiled_before_the_first_sample():
-    compiled = (kernel.advance, kernel.look, kernel.learn)
+    compiled = (kernel.advance, look_again, advance_alarms)
     warm()
     before = [len(each.signatures) for each in compiled]
     detector = Detector(CONFIG)
@@ -82,4 +84,8 @@ def test_everything_is_compiled_before_the_first_sample():
         crooked = np.frombuffer(b"x" + values.tobytes(), np.float64, SERIES, 1)
         assert not crooked.flags.aligned
         detector.observe(SampleBatch(IDS[::-1], at_ms[::-1] + 5_000, crooked[::-1], {}))
+    hot, at_ms, values = np.ones(1, np.bool_), np.ones(1, np.int64), np.ones(1)
+    a_service = Scored(at_ms, values, values, values, values, hot, hot, hot, hot, at_ms, hot)
+    opened = Book().advance(np.zeros(1, np.int64), np.full(1, -1, np.int32), a_service, CONFIG)[1].opened
+    assert opened.all()
     assert [len(each.signatures) for each in compiled] == before == [1, 1, 1]
