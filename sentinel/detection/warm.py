@@ -1,4 +1,4 @@
-"""Compile the arithmetic before it is needed: some ten seconds, once an installation."""
+"""Compile the arithmetic before it is needed: under a minute, once an installation."""
 
 import numpy as np
 
