@@ -7,17 +7,12 @@ from typing import Any, cast
 
 import numba
 import numpy as np
-from llvmlite import binding
 from numba import njit
 from numba.core import config
 
 Plain = Callable[..., Any]
 
 _HERE = Path(__file__).parent
-
-# Before a loop is made of vector instructions LLVM asks, once a call, whether its arrays overlap. As a rule it gives up
-# where that takes more than eight comparisons, which three columns that are written need.
-binding.set_option("sentinel", "--runtime-memory-check-threshold=128")
 
 
 def _digest() -> str:
