@@ -1,7 +1,7 @@
 """The base tier's arithmetic over one block of rows, compiled. Source of the method: see `baseline`.
 
 Each loop writes few arrays, and each function holds one loop: LLVM turns such into vector instructions; with longer
-loops the whole came out slower. It gives up where an array is read on one side of a condition only, on Python's `min` of
+loops the whole came out slower. It gives up where an array is read on one side of a condition only, on `min` of
 what is overwritten, and on float32 of int64: so both sides are read first, minima are NumPy's, and times are cut to
 int32. In NumPy the same steps are some hundred passes over memory, several times as slow; so is one scalar loop.
 """
