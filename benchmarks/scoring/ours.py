@@ -4,6 +4,7 @@ Both functions replay samples in order and look at nothing ahead: no minimum, ma
 metric is judged by the pattern tier, many metrics of one machine by the service tier, as in the product.
 """
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,14 +63,16 @@ def _replay(values: Floats, step_ms: int) -> Floats:
     for known, scores in _KEPT:
         if np.array_equal(known, values):
             return scores
-    tier, rows = ServiceTier(), slice(0, values.shape[1])
+    tier, rows = ServiceTier(), np.arange(values.shape[1])
+    caution, watch = np.ones(1), np.full(1, -1, np.int32)
     for row in range(values.shape[1]):
         tier.add(row, "machine")
     scores = np.zeros((len(values), 2))
     x = values.astype(np.float32)
     low, high = x[0], x[0]
     for row, sample in enumerate(x):
-        tier.step(rows, sample, low, high, np.full(len(sample), (row + 1) * step_ms))
+        at_ms = np.full(len(sample), (row + 1) * step_ms)
+        deque(tier.step(rows, sample, low, high, at_ms, caution, watch, 1.0), maxlen=0)
         low, high = np.minimum(low, sample), np.maximum(high, sample)
         level = tier.movements.level
         scores[row] = tier.group.score[0], level[0] if len(level) else 0.0

@@ -14,7 +14,8 @@ from sentinel.detection import kernel as compiled
 from sentinel.detection.anomaly import Anomaly
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.detector import Detector
-from sentinel.detection.pattern import NOVELTY_CAP, PatternTier
+from sentinel.detection.pattern import PatternTier
+from sentinel.detection.shapes import NOVELTY_CAP
 from sentinel.telemetry.batch import SampleBatch
 from sentinel.telemetry.series import Series, identify
 

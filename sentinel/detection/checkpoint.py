@@ -96,8 +96,8 @@ def _holders(state: State) -> Iterator[tuple[str, Any]]:
     yield "services", state.services
     yield "movement", state.services.movements
     yield "shape", state.pattern.shape
-    for place, level in enumerate(state.pattern.levels):
-        yield f"past{place}", level.past
+    for place, past in enumerate(state.pattern.pasts):
+        yield f"past{place}", past
     yield "policies", state.policies
     yield "alarm", state.book.alarm
     yield "service_alarm", state.service_book.alarm

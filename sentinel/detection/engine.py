@@ -10,7 +10,7 @@ from sentinel.detection import blocks, kernel
 from sentinel.detection.alarm import rules_of
 from sentinel.detection.columns import NEVER_MS, Alarm, Rows
 from sentinel.detection.config import DetectorConfig
-from sentinel.detection.judge import Told, judge_frames
+from sentinel.detection.judge import Told, judge_services
 from sentinel.detection.second_look import Evidence, look_again
 from sentinel.detection.state import Novelty, State
 from sentinel.detection.steps import VALUE_CAP
@@ -32,34 +32,26 @@ def run(state: State, rows: Rows, at_ms: Longs, raw: Floats, config: DetectorCon
     at_ms = np.require(at_ms, requirements=_FORM)
     raw = np.require(raw, requirements=_FORM)
     with np.errstate(over="ignore", invalid="ignore"):  # values near the end of float64's range
-        where = _compact(rows)
-        if isinstance(where, slice):
-            _pass(state, where, rows, at_ms, raw, config, told)
+        if kernel.is_rising(rows):
+            _pass(state, rows, at_ms, raw, config, told)
         else:
             for at in _ranks(rows):
-                _pass(state, _compact(rows[at]), rows[at], at_ms[at], raw[at], config, told)
+                _pass(state, rows[at], at_ms[at], raw[at], config, told)
 
 
-def _pass(
-    state: State,
-    where: Rows | slice,
-    rows: Rows,
-    at_ms: Longs,
-    raw: Floats,
-    config: DetectorConfig,
-    told: Told,
-) -> None:
-    last_ms = state.baseline.last_ms[where]
-    on_time = at_ms > last_ms
-    if not on_time.all():
-        told.late += len(rows) - int(np.count_nonzero(on_time))
-        rows, at_ms, raw, last_ms = rows[on_time], at_ms[on_time], raw[on_time], last_ms[on_time]
+def _pass(state: State, rows: Rows, at_ms: Longs, raw: Floats, config: DetectorConfig, told: Told) -> None:
+    base = state.baseline
+    late, new = kernel.survey(rows, at_ms, base.last_ms, base.seen)
+    if late:
+        told.late += late
+        on_time = at_ms > base.last_ms[rows]
+        rows, at_ms, raw = rows[on_time], at_ms[on_time], raw[on_time]
         if not len(rows):
             return
-        where = _compact(rows)
-    _begin(state, where, rows, at_ms, raw, last_ms)
-    novelty = state.novelty(where, rows, at_ms, raw, config)
-    breached = state.policies.breaches(rows, raw, at_ms, last_ms)
+    breached = state.policies.breaches(rows, raw, at_ms, base.last_ms)
+    if new:
+        _begin(state, rows, at_ms, raw)
+    novelty = state.novelty(rows, at_ms, raw, config)
     columns, season = blocks.columns(state.baseline), state.season
     samples = kernel.Samples(
         rows=rows,
@@ -77,8 +69,7 @@ def _pass(
         more = _second_look(state, columns, candidates, samples, novelty, breached, config, told)
         grown = np.concatenate((grown, more))
     if config.service_score:
-        for frames in state.services.step(where, found.x, found.low, found.high, at_ms):
-            judge_frames(state, frames, config, told)
+        judge_services(state, rows, found, at_ms, config, told)
     if len(grown):
         state.measure_anew(grown)
 
@@ -116,14 +107,12 @@ def _second_look(
     return grown
 
 
-def _begin(state: State, where: Rows | slice, rows: Rows, at_ms: Longs, raw: Floats, last_ms: Longs) -> None:
+def _begin(state: State, rows: Rows, at_ms: Longs, raw: Floats) -> None:
     """Set up the series that learn from the first, or from afresh."""
     base = state.baseline
-    again = base.seen[where] == 0
-    if not again.any():
-        return
+    again = base.seen[rows] == 0
     base.since_ms[rows[again]] = at_ms[again]
-    first = last_ms == NEVER_MS
+    first = base.last_ms[rows] == NEVER_MS
     began = np.minimum(np.maximum(raw[first], -VALUE_CAP), VALUE_CAP)
     size = np.abs(began)
     unit = np.where(size < 1e-290, 1.0, size / 1024)
@@ -145,20 +134,8 @@ def _room(samples: int, for_services: bool) -> kernel.Told:
     return kernel.Told(*values, *places)
 
 
-def _compact(rows: Rows) -> Rows | slice:
-    """Consecutive rows as a slice: a sender repeats its series in the order in which they first came."""
-    first = int(rows[0])
-    if int(rows[-1]) - first == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
-        return slice(first, first + len(rows))
-    return rows
-
-
 def _ranks(rows: Rows) -> Iterator[Longs]:
     """Positions of the first occurrence of every row, then of the second, and so on."""
-    if bool((np.diff(rows) > 0).all()):
-        if len(rows):
-            yield np.arange(len(rows))
-        return
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     starts = np.flatnonzero(np.diff(ordered, prepend=-1))

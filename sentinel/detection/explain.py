@@ -12,9 +12,9 @@ from sentinel.detection.config import DEFAULT, DetectorConfig, Policy
 from sentinel.detection.explanation import Band, Explanation, Moved, middle, ratio
 from sentinel.detection.judge import samples_a_day
 from sentinel.detection.parts import Part
-from sentinel.detection.pattern import NOVELTY_CAP
 from sentinel.detection.season import WEEKDAY_SLOTS, WEEKEND_SLOTS, place_of
 from sentinel.detection.second_look import CAUTION_CAP, CAUTION_STEP
+from sentinel.detection.shapes import NOVELTY_CAP
 from sentinel.detection.state import State
 from sentinel.detection.weighing import OPEN_SCORE
 from sentinel.telemetry.series import Series

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentinel.detection.columns import Rows, Singles
-from sentinel.detection.compiled import compiled
+from sentinel.detection.compiled import compiled, compiled_inside
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -75,8 +75,8 @@ member_columns = attrgetter(*MemberColumns._fields)
 group_columns = attrgetter("count", *GroupColumns._fields[1:])
 
 
-@compiled
-def belonging(rows: Rows, service: Ints, count: Longs, least: int) -> Rows:
+@compiled_inside
+def _belonging(rows: Rows, service: Ints, count: Longs, least: int) -> Rows:
     """Places of the rows that are members of a service with enough of them."""
     places = np.empty(len(rows), np.int64)
     found = 0
@@ -88,8 +88,8 @@ def belonging(rows: Rows, service: Ints, count: Longs, least: int) -> Rows:
     return places[:found]
 
 
-@compiled
-def begun(rows: Rows, m: MemberColumns, frame: Longs) -> Rows:
+@compiled_inside
+def _begun(rows: Rows, m: MemberColumns, frame: Longs) -> Rows:
     """Services of which a series comes again before the frame was ended, each once, in order."""
     again = np.zeros(len(frame), np.bool_)
     for i in range(len(rows)):
@@ -99,7 +99,7 @@ def begun(rows: Rows, m: MemberColumns, frame: Longs) -> Rows:
     return np.flatnonzero(again)
 
 
-@compiled
+@compiled_inside
 def _moved(
     level: np.float32, spread: np.float32, x: np.float32, seen: np.float32, rate: np.float32
 ) -> tuple[np.float32, np.float32]:
@@ -112,13 +112,13 @@ def _moved(
     return np.float32(level + (x if first else pull * residual)), np.float32(wider)
 
 
-@compiled
+@compiled_inside
 def _out(residual: np.float32, spread: np.float32, least: np.float32, cap: np.float32) -> np.float32:
     return np.float32(min(max(residual / max(spread, least, TINY), -cap), cap))
 
 
-@compiled
-def take_in(
+@compiled_inside
+def _take_in(
     rows: Rows, x: Singles, low: Singles, high: Singles, at_ms: Longs, m: MemberColumns, g: GroupColumns
 ) -> Rows:
     """Learn one sample each of different series; answers the services whose frame is whole with it, in order."""
@@ -143,6 +143,29 @@ def take_in(
 
 
 @compiled
+def enter(
+    rows: Rows, x: Singles, low: Singles, high: Singles, at_ms: Longs, m: MemberColumns, g: GroupColumns, least: int
+) -> tuple[Rows, Rows]:
+    """Learn one sample each of different series, of services with so many members at the least.
+
+    Answers (late, whole). late: services whose frame ends though it was never whole, to be judged first: if there is
+    any, nothing was done. whole: those whose frame is whole now.
+    """
+    places = _belonging(rows, m.service, g.size, least)
+    rows = rows[places]
+    again = _begun(rows, m, g.frame)
+    late = again[~g.scored[again] & (g.fresh[again] > 0)]
+    if len(late):
+        return late, late[:0]
+    for slot in again:
+        g.live[slot] = g.fresh[slot]
+        g.frame[slot] += 1
+        g.fresh[slot] = 0
+        g.scored[slot] = False
+    return late, _take_in(rows, x[places], low[places], high[places], at_ms[places], m, g)
+
+
+@compiled_inside
 def weigh(slots: Rows, members: Ints, m: MemberColumns, frame: Longs) -> Round:
     """The samples of these services' frames together."""
     width = members.shape[1]
@@ -170,7 +193,7 @@ def weigh(slots: Rows, members: Ints, m: MemberColumns, frame: Longs) -> Round:
     return Round(residuals, metrics, slow, fast)
 
 
-@compiled
+@compiled_inside
 def settle(slots: Rows, seen: Round, g: GroupColumns) -> tuple[Floats, Floats, Bools, Floats]:
     """Judge these frames against their past and learn them; answers score, excess, whether grown, and frames a day."""
     n = len(slots)

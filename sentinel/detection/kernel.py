@@ -69,6 +69,25 @@ class Told(NamedTuple):
 
 
 @compiled
+def is_rising(rows: Rows) -> bool:
+    """Whether each row comes after the one before it, as where a sender repeats its series in their order."""
+    falls = 0
+    for i in range(1, len(rows)):
+        falls += int(rows[i] <= rows[i - 1])
+    return falls == 0
+
+
+@compiled
+def survey(rows: Rows, at_ms: Longs, last_ms: Longs, seen: Singles) -> tuple[int, int]:
+    """How many of these samples are late, and how many are the first of a series, or of its learning afresh."""
+    late = new = 0
+    for i in range(len(rows)):
+        late += int(at_ms[i] <= last_ms[rows[i]])
+        new += int(seen[rows[i]] == 0)
+    return late, new
+
+
+@compiled
 def advance(c: Columns, table: Singles, days: Singles, s: Samples, told: Told) -> tuple[int, int]:
     """Score all samples, and learn those that need no second look. Every series must have had its beginning set.
 

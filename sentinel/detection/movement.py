@@ -4,13 +4,14 @@ It tells the whole extent of a fault better than its beginning, so it keeps an a
 first services have it, for it takes 48 KB each at 64 metrics.
 """
 
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentinel.detection.columns import Rows
-from sentinel.detection.compiled import compiled
+from sentinel.detection.compiled import compiled_inside
 
 Singles = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -26,7 +27,7 @@ SMOOTHED = 3  # frames
 TAIL, TAIL_RATE, FIRST_Q99, LEAST_Q99 = 0.01, 0.005, 1.5, 0.05
 
 
-class _State(NamedTuple):
+class MovementColumns(NamedTuple):
     """`Movements` as compiled code takes it."""
 
     rounds: Singles
@@ -37,29 +38,58 @@ class _State(NamedTuple):
     level: Floats
 
 
-@compiled
-def _widths(members: Longs) -> Longs:
-    """Each service's own, a power of two: sums over another's width could round otherwise."""
-    widths = np.full(len(members), LEAST_WIDTH)
-    for k in range(len(members)):
-        while widths[k] < members[k]:
-            widths[k] *= 2
-    return widths
+_columns = attrgetter(*MovementColumns._fields)
 
 
-@compiled
-def _advance(slots: Rows, widths: Longs, residuals: Singles, metrics: Longs, s: _State) -> Floats:
+def _width_for(metrics: int) -> int:
+    """A service's own, a power of two: sums over another's width could round otherwise."""
+    width = LEAST_WIDTH
+    while width < metrics:
+        width *= 2
+    return width
+
+
+_width = compiled_inside(_width_for)
+
+
+@compiled_inside
+def lacks_room(slots: Rows, members: Longs, s: MovementColumns) -> bool:
+    """Whether `Movements.make_room` must come first; members: of each service."""
+    for slot in slots:
+        if slot < MOST_SERVICES and (slot >= len(s.frames) or _width(members[slot]) > s.rounds.shape[2]):
+            return True
+    return False
+
+
+@compiled_inside
+def _turn(factor: np.float32, line: Singles, turned: Singles) -> None:
+    for j in range(len(line)):
+        turned[j] += factor * line[j]
+
+
+@compiled_inside
+def advance_movements(
+    slots: Rows, members: Longs, residuals: Singles, metrics: Longs, s: MovementColumns
+) -> tuple[Floats, Longs]:
+    """How far each service is from its usual movement, float64[n], and which of them have a covariance due.
+
+    residuals: signed, in spreads, float32[n, width], 0 for a metric that is missing. metrics: how many there are, of so
+    many members. 1 is the 99th percentile of a service's own past; 0 for one without this tier, or before its first
+    covariance. Learns them afterwards.
+    """
     result, turned = np.zeros(len(slots)), np.empty(s.rounds.shape[2], np.float32)
+    due, found = np.empty(len(slots), np.int64), 0
     for k in range(len(slots)):
-        slot, width = slots[k], widths[k]
-        frames = s.frames[slot]
+        slot = slots[k]
+        if slot >= MOST_SERVICES:
+            continue
+        width, frames = _width(members[slot]), s.frames[slot]
         cut = s.rounds[slot, frames % ROUNDS]
         for j in range(width):
             cut[j] = min(max(residuals[k, j], -CAP), CAP)
-            turned[j] = np.float32(0.0)
+        turned[:width] = np.float32(0)
         for i in range(width):
-            for j in range(width):
-                turned[j] += cut[i] * s.inverse[slot, i, j]
+            _turn(cut[i], s.inverse[slot, i, :width], turned)
         squared = 0.0
         for j in range(width):
             squared += np.float64(turned[j]) * np.float64(cut[j])
@@ -73,7 +103,10 @@ def _advance(slots: Rows, widths: Longs, residuals: Singles, metrics: Longs, s: 
             s.q99[slot] = max(q99 * (1 + rate * ((1.0 if smooth > q99 else 0.0) - TAIL)), LEAST_Q99)
         s.level[slot] = result[k]
         s.frames[slot] = frames + 1
-    return result
+        if (frames + 1) % ROUNDS == 0:
+            due[found] = slot
+            found += 1
+    return result, due[:found]
 
 
 class Movements:
@@ -88,26 +121,20 @@ class Movements:
         self.q99 = np.zeros(0, np.float64)
         self.level = np.zeros(0, np.float64)  # what `step` last answered
 
-    def step(self, slots: Rows, residuals: Singles, metrics: NDArray[np.int64], members: NDArray[np.int64]) -> Floats:
-        """How far each service is from its usual movement, float64[n]: 1 is the 99th percentile of its own past.
+    def columns(self) -> MovementColumns:
+        """The same arrays as compiled code takes them, until there is more room."""
+        return MovementColumns(*_columns(self))
 
-        residuals: signed, in spreads, float32[n, width], 0 for a metric that is missing. metrics: how many there are,
-        of so many members. Learns from them afterwards. 0 for a service without this tier, or before its first
-        covariance.
-        """
-        result = np.zeros(len(slots))
-        at = np.flatnonzero(slots < MOST_SERVICES)
-        if not len(at):
-            return result
-        slots = slots[at]
-        widths = _widths(members[at])
-        self._make_room(int(slots.max()) + 1, int(widths.max()))
-        state = _State(self.rounds, self.inverse, self.frames, self.recent, self.q99, self.level)
-        result[at] = _advance(slots, widths, residuals[at], metrics[at], state)
-        full = self.frames[slots] % ROUNDS == 0
-        for width in np.unique(widths[full]).tolist() if full.any() else ():  # seldom, and np.unique is slow
-            self._look(slots[full & (widths == width)], width)
-        return result
+    def look(self, slots: Rows, members: Longs) -> None:
+        """Learn the covariance of the newest ROUNDS frames of these services."""
+        widths = np.array([_width_for(each) for each in members.tolist()])
+        for width in np.unique(widths).tolist():
+            self._look(slots[widths == width], width)
+
+    def make_room(self, slots: Rows, members: Longs) -> None:
+        """Make room for these services with so many members, as far as they are to have it."""
+        mine = slots < MOST_SERVICES
+        self._make_room(int(slots[mine].max()) + 1, _width_for(int(members[mine].max())))
 
     def adopt(self, other: "Movements", theirs: Rows, mine: Rows, columns: Rows) -> None:
         """Take the services in the slots `theirs` of another over into `mine`; past MOST_SERVICES they have none here.

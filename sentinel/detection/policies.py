@@ -73,7 +73,7 @@ class Policies:
         return every[int(self.place[row])].pattern
 
     def breaches(self, rows: Rows, raw: Floats, at_ms: Rows, last_ms: Rows) -> Bools | None:
-        """Which samples are beyond a rule, or None where no policy has one."""
+        """Which samples are beyond a rule, or None where no policy has one; last_ms: of every row."""
         if not self._any_rules:
             return None
         place = self.place[rows]
@@ -81,7 +81,8 @@ class Policies:
         at = np.flatnonzero(np.isfinite(self.limit[place]))
         if len(at):
             # The first sample of a series comes after nothing.
-            step_s = np.where(last_ms[at] == NEVER_MS, 0, at_ms[at] - last_ms[at]) / 1000.0
+            before_ms = last_ms[rows[at]]
+            step_s = np.where(before_ms == NEVER_MS, 0, at_ms[at] - before_ms) / 1000.0
             broken[at] |= self._burns(rows[at], raw[at], step_s, place[at])
         return broken
 

@@ -6,7 +6,7 @@ running 99th percentile, and the larger of the two opens an incident. Mahalanobi
 knows what usually moves together, keeps it open. Float32 columns; a score depends on the past alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from typing import TypeVar
@@ -16,33 +16,18 @@ from numpy.typing import NDArray
 
 from sentinel.detection import frames
 from sentinel.detection.columns import Rows, roomier
+from sentinel.detection.frames_judged import Judged, judge_frames
 from sentinel.detection.movement import LEAST_WIDTH, Movements
 from sentinel.telemetry.series import Series
 
 Singles = NDArray[np.float32]
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 
 LEAST_MEMBERS = 4  # fewer series say nothing that they do not say alone
 MOST_MEMBERS = 64
 FIRST_EXCESS = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """Services whose frame is whole. slots: which. at_ms: when. grown: whether it is past its grace, bool[n].
-
-    score: 1 is the 99th percentile of the service's own past; excess: mean excess over 1. moved: the same of how its
-    metrics move together, see `Movements`. samples_a_day: of frames.
-    """
-
-    slots: Rows
-    at_ms: NDArray[np.int64]
-    grown: NDArray[np.bool_]
-    score: NDArray[np.float64]
-    moved: NDArray[np.float64]
-    excess: NDArray[np.float64]
-    samples_a_day: NDArray[np.float64]
 
 
 @dataclass(slots=True)
@@ -160,23 +145,27 @@ class ServiceTier:
         return columns
 
     def step(
-        self, rows: Rows | slice, x: Singles, low: Singles, high: Singles, at_ms: NDArray[np.int64]
-    ) -> list[Frames]:
-        """Learn one sample each of different series, and judge every service whose frame that makes whole.
+        self,
+        rows: Rows,
+        x: Singles,
+        low: Singles,
+        high: Singles,
+        at_ms: NDArray[np.int64],
+        caution: Floats,
+        watch: Ints,
+        alarms_per_day: float,
+    ) -> Iterator[Judged]:
+        """Learn one sample each of different series, and judge every service whose frame that ends or makes whole.
 
-        x: in the units of each series, whose range so far is low to high.
+        x: in the units of each series, whose range so far is low to high. caution, watch: of each service, as they are
+        when the next judgement is asked for.
         """
-        places = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-        members, groups = self._member_columns(), self._group_columns()
-        chosen = frames.belonging(places, members.service, groups.size, LEAST_MEMBERS)
-        if not len(chosen):
-            return []
-        if len(chosen) < len(places):
-            places, x, low, high, at_ms = places[chosen], x[chosen], low[chosen], high[chosen], at_ms[chosen]
-        again = frames.begun(places, members, groups.frame)
-        judged = self._begin(again) if len(again) else []
-        whole = frames.take_in(places, x, low, high, at_ms, members, groups)
-        return [*judged, self._judge(whole)] if len(whole) else judged
+        late, whole = self._enter(rows, x, low, high, at_ms)
+        if len(late):
+            yield self._judge(late, caution, watch, alarms_per_day)
+            _, whole = self._enter(rows, x, low, high, at_ms)
+        if len(whole):
+            yield self._judge(whole, caution, watch, alarms_per_day)
 
     def rescale(self, rows: Rows, shift: Singles, ratio: Singles) -> None:
         """Tell these series in x' = (x - shift) / ratio."""
@@ -185,31 +174,34 @@ class ServiceTier:
             getattr(member, name)[rows] = (getattr(member, name)[rows] - shift) / ratio
             getattr(member, f"{name}_spread")[rows] /= ratio
 
-    def _begin(self, slots: Rows) -> list[Frames]:
-        """Close the frames of these services, and judge those that never were whole; then begin the next."""
-        group = self.group
-        late = slots[~group.scored[slots] & (group.fresh[slots] > 0)]
-        judged = [self._judge(late)] if len(late) else []
-        group.live[slots] = group.fresh[slots]
-        group.frame[slots] += 1
-        group.fresh[slots] = 0
-        group.scored[slots] = False
-        return judged
+    def _enter(
+        self, rows: Rows, x: Singles, low: Singles, high: Singles, at_ms: NDArray[np.int64]
+    ) -> tuple[Rows, Rows]:
+        members, groups = self._member_columns(), self._group_columns()
+        late, whole = frames.enter(rows, x, low, high, at_ms, members, groups, LEAST_MEMBERS)
+        return late, whole
 
-    def _judge(self, slots: Rows) -> Frames:
-        group, columns = self.group, self._group_columns()
-        found = frames.weigh(slots, self.members, self._member_columns(), group.frame)
-        moved = self.movements.step(slots, found.residuals, found.metrics, group.count[slots])
-        score, excess, grown, samples_a_day = frames.settle(slots, found, columns)
-        return Frames(
-            slots=slots,
-            at_ms=group.frame_ms[slots],
-            grown=grown,
-            score=score,
-            moved=moved,
-            excess=excess,
-            samples_a_day=samples_a_day,
+    def _judge(self, slots: Rows, caution: Floats, watch: Ints, alarms_per_day: float) -> Judged:
+        found: Judged = self._judged(slots, caution, watch, alarms_per_day)
+        if found.lacking:
+            self.movements.make_room(slots, self.group.count[slots])
+            found = self._judged(slots, caution, watch, alarms_per_day)
+        if len(found.due):
+            self.movements.look(found.due, self.group.count[found.due])
+        return found
+
+    def _judged(self, slots: Rows, caution: Floats, watch: Ints, alarms_per_day: float) -> Judged:
+        judged: Judged = judge_frames(
+            slots,
+            self.members,
+            self._member_columns(),
+            self._group_columns(),
+            self.movements.columns(),
+            caution,
+            watch,
+            alarms_per_day,
         )
+        return judged
 
     def _member_columns(self) -> frames.MemberColumns:
         return frames.MemberColumns(*frames.member_columns(self.member))

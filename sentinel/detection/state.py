@@ -11,11 +11,11 @@ from sentinel.detection import baseline as tier
 from sentinel.detection.alarm import Book
 from sentinel.detection.columns import Baseline, Rows, fresh, grown, put, roomier, take
 from sentinel.detection.config import DetectorConfig
-from sentinel.detection.pattern import SILENCE, PatternTier
+from sentinel.detection.pattern import PatternTier
 from sentinel.detection.policies import Policies
 from sentinel.detection.season import Season
 from sentinel.detection.services import ServiceTier
-from sentinel.detection.steps import VALUE_CAP
+from sentinel.detection.shapes import SILENCE, Known, novelties
 from sentinel.telemetry.series import Series
 from sentinel.telemetry.series_index import SeriesIndex
 
@@ -134,31 +134,19 @@ class State:
     def _pattern_wanted(self, rows: Rows) -> Rows:
         return np.array([row for row in rows.tolist() if self.policies.wants_pattern(row) is not False], np.int64)
 
-    def novelty(
-        self, where: Rows | slice, rows: Rows, at_ms: NDArray[np.int64], raw: Floats, config: DetectorConfig
-    ) -> Novelty | None:
+    def novelty(self, rows: Rows, at_ms: NDArray[np.int64], raw: Floats, config: DetectorConfig) -> Novelty | None:
         """Step the pattern tier where a series has it; None where none of them does."""
         if not len(self.pattern):
             return None
-        slots = self.pattern_slot[where]
-        at = np.flatnonzero(slots >= 0)
-        if not len(at):
-            return None
-        shaped = rows[at]
-        base = self.baseline
-        seen = base.seen[shaped]
-        apd = self.policies.alarms_per_day[self.policies.place[shaped]]
-        lasted_s = np.maximum(at_ms[at] - base.since_ms[shaped], 1) / 1000.0
-        judged_a_day = np.maximum(seen, 1) * 86_400.0 / lasted_s / self.pattern.scales[0].block
-        needed = np.log10(np.maximum(judged_a_day / apd, 10.0))
-        value = np.minimum(np.maximum(raw[at], -VALUE_CAP), VALUE_CAP)
-        least = tier.floor(base.level[shaped], base.zero[shaped]) * base.unit[shaped]
-        news, heard = self.pattern.step(slots[at].astype(np.int64), value, least, needed)
-        judged = seen >= config.grace_samples
-        all_rows = np.zeros((3, len(rows)))
-        all_rows[2] = 1.0
-        all_rows[:, at] = (np.where(judged, news, 0.0), np.where(judged, heard, 0.0), needed)
-        return Novelty(*all_rows)
+        base, policies = self.baseline, self.policies
+        known = Known(
+            base.seen, base.since_ms, base.level, base.zero, base.unit, policies.place, policies.alarms_per_day
+        )
+        shape, pasts = self.pattern.columns()
+        shaped, found = novelties(
+            rows, at_ms, raw, self.pattern_slot, known, config.grace_samples, shape, pasts, self.pattern.scales
+        )
+        return Novelty(*found) if shaped else None
 
     def hush(self, rows: Rows) -> None:
         """Raise no alarm for the shape of these series soon: they have one, whose traces are new for a while."""

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from sentinel.detection.pattern import NOVELTY_CAP, SILENCE, PatternTier, Scale
+from sentinel.detection.pattern import PatternTier
+from sentinel.detection.shapes import NOVELTY_CAP, SILENCE, Scale
 
 SMALL = (Scale(block=3, length=2, lags=40, weight=1.0),)
 NEVER = np.inf
