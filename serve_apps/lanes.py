@@ -16,7 +16,7 @@ from sentinel.telemetry.batch import MAX_PACKED_BYTES
 IN_FLIGHT = 1  # with two, requests rarely met: 20 % more CPU a sample at both ends
 HOLD_S = 0.002
 BUSY_S = 0.02  # a lane is busy if a call came back in the last so many seconds
-MAX_DEPTH = 1000  # samples one after the other: 30 to 80 us each, in which the actor answers nobody
+MAX_DEPTH = 1000  # samples one after the other: 50 to 80 us each, in which the actor answers nobody
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 
 
