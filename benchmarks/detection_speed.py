@@ -147,6 +147,31 @@ def whole_call(size: int, shuffled: bool) -> tuple[str, ...]:
     return row
 
 
+def deep_call(size: int, depth: int) -> tuple[str, ...]:
+    """Actor calls with many samples of few series, one after the other, as after an outage of the sender; all tiers."""
+    stage, warm = actor(size, pattern_series=size)
+    series = described(size)
+    ids = np.repeat(np.fromiter(series, np.uint64, size), depth)
+    values = columns(size * depth)
+
+    async def run() -> list[float]:
+        taken = []
+        for call in range(warm // depth + 21):
+            at_ms = np.tile(START_MS + (call * depth + np.arange(depth)) * STEP_MS, size)
+            body = SampleBatch(ids, at_ms, values(call), {} if call else series).pack()
+            began = time.perf_counter()
+            answers = await stage.score(body)
+            taken.append(time.perf_counter() - began)
+            assert answers[0].scored == size * depth
+        return taken[warm // depth + 1 :]
+
+    taken = np.array(asyncio.run(run())) / (size * depth) * 1e9
+    name = f"whole actor call, {depth:,} samples of each series, all tiers"
+    row = (name, f"{size:,}", f"{np.median(taken):,.0f}", f"{np.quantile(taken, 0.99):,.0f}", *("", "", ""))
+    print(row, flush=True)
+    return row
+
+
 def river_row(size: int = 500, rounds: int = 200) -> tuple[str, ...]:
     """River's GaussianScorer, one object a series, one sample at a time."""
     name = "river GaussianScorer, one by one"
@@ -182,6 +207,7 @@ def main() -> None:
     rows += tier("base tier, observe()", stepping.base_tier, list(options.sizes))
     rows += tier("pattern tier", stepping.pattern_tier, list(options.pattern_sizes))
     rows += [whole_call(size, shuffled) for size in options.call_sizes for shuffled in (False, True)]
+    rows.append(deep_call(16, 1_000))
     rows.append(river_row())
     head = ("what", "series", "ns a sample", "slowest", "bytes a series", "triad, ns", "x triad")
     report.write("detection_speed", "Detection, speed", f"{__doc__}\n{report.table(head, rows)}\n\n{report.machine()}")

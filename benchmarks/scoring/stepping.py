@@ -100,9 +100,9 @@ class _Deaf:
         raise AssertionError(f"{len(anomalies)} anomalies told")
 
 
-def actor(size: int) -> tuple[DetectionActor, int]:
+def actor(size: int, pattern_series: int = 0) -> tuple[DetectionActor, int]:
     """A detection actor for `size` series, as Ray would hold it, and its warm-up in samples a series."""
-    config = DetectorConfig(max_series=size, pattern_series=0)
+    config = DetectorConfig(max_series=size, pattern_series=pattern_series)
     stage = DetectionActor(
         name="sentinel-detection-0",
         config=config,

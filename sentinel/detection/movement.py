@@ -119,7 +119,7 @@ class Movements:
         self.frames = np.zeros(0, np.int64)
         self.recent = np.zeros((0, SMOOTHED), np.float64)
         self.q99 = np.zeros(0, np.float64)
-        self.level = np.zeros(0, np.float64)  # what `step` last answered
+        self.level = np.zeros(0, np.float64)  # what was answered of the newest frame
 
     def columns(self) -> MovementColumns:
         """The same arrays as compiled code takes them, until there is more room."""

@@ -199,7 +199,7 @@ class ServiceTier:
             self.movements.columns(),
             caution,
             watch,
-            alarms_per_day,
+            float(alarms_per_day),  # for another type all of it would be compiled once more
         )
         return judged
 
