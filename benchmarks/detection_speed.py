@@ -101,7 +101,10 @@ def tier(name: str, make: Callable[[int], Stepper | None], sizes: list[int]) -> 
 
 
 def whole_call(size: int, shuffled: bool) -> tuple[str, ...]:
-    """One actor call after another, each with MAX_PACKED_SAMPLES packed samples of different series."""
+    """One actor call after another, each with MAX_PACKED_SAMPLES packed samples of different series.
+
+    shuffled: in another order than that in which the actor first met them, as from another sender.
+    """
     stage, warm = actor(size)
     series = described(size)
     ids = np.fromiter(series, np.uint64, size)
@@ -114,8 +117,8 @@ def whole_call(size: int, shuffled: bool) -> tuple[str, ...]:
     def packed(call: int) -> bytes:
         tick, part = divmod(call, parts)
         at = slice(part * MAX_PACKED_SAMPLES, (part + 1) * MAX_PACKED_SAMPLES)
-        chosen = ids[at]
-        new = {each: series[each] for each in chosen.tolist()} if tick == 0 else {}
+        chosen = ids[at] if tick else np.fromiter(series, np.uint64, size)[at]
+        new = {} if tick else {each: series[each] for each in chosen.tolist()}
         return SampleBatch(chosen, np.full(len(chosen), START_MS + tick * STEP_MS), values(tick)[at], new).pack()
 
     async def run() -> list[float]:

@@ -1,7 +1,7 @@
 """Rows of the state as compiled code takes them: where they lie, or copied together and back."""
 
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,12 +146,87 @@ def is_together(rows: Rows, at_ms: Longs) -> bool:
 
 
 @compiled_inside
-def gather(c: Columns, table: Singles, days: Singles, rows: Rows, at_ms: Longs, to: Columns, w: Work) -> None:
+def _picked(column: NDArray[Any], rows: Rows, to: NDArray[Any]) -> None:
     for i in range(len(rows)):
-        r = rows[i]
-        copy(to, i, c, r)
+        to[i] = column[rows[i]]
+
+
+@compiled_inside
+def _put_back(column: NDArray[Any], rows: Rows, values: NDArray[Any], at: Ints) -> None:
+    for i in at:
+        column[rows[i]] = values[i]
+
+
+@compiled_inside
+def gather(c: Columns, table: Singles, days: Singles, rows: Rows, at_ms: Longs, to: Columns, w: Work) -> None:
+    # Column by column: to hand all of them to a function for each row takes longer than to copy the row.
+    _picked(c.origin, rows, to.origin)
+    _picked(c.unit, rows, to.unit)
+    _picked(c.since_ms, rows, to.since_ms)
+    _picked(c.last_ms, rows, to.last_ms)
+    _picked(c.watch, rows, to.watch)
+    _picked(c.zero, rows, to.zero)
+    _picked(c.seen, rows, to.seen)
+    _picked(c.level, rows, to.level)
+    _picked(c.spread, rows, to.spread)
+    _picked(c.daily, rows, to.daily)
+    _picked(c.daily_spread, rows, to.daily_spread)
+    _picked(c.plain_error, rows, to.plain_error)
+    _picked(c.daily_error, rows, to.daily_error)
+    _picked(c.low, rows, to.low)
+    _picked(c.high, rows, to.high)
+    _picked(c.last, rows, to.last)
+    _picked(c.run, rows, to.run)
+    _picked(c.longest, rows, to.longest)
+    _picked(c.q99, rows, to.q99)
+    _picked(c.excess, rows, to.excess)
+    _picked(c.caution, rows, to.caution)
+    _picked(c.z, rows, to.z)
+    _picked(c.quick, rows, to.quick)
+    _picked(c.recent, rows, to.recent)
+    _picked(c.slow, rows, to.slow)
+    _picked(c.fastest, rows, to.fastest)
+    _picked(c.shift_q99, rows, to.shift_q99)
+    for i in range(len(rows)):
         kind, slot = _place_of(at_ms[i])
-        w.known[i], w.days[i], w.slot_s[i] = table[slot, r], days[kind, r], _slot_s(kind)
+        w.known[i], w.days[i], w.slot_s[i] = table[slot, rows[i]], days[kind, rows[i]], _slot_s(kind)
+
+
+@compiled_inside
+def scatter_all(
+    c: Columns, table: Singles, days: Singles, rows: Rows, at_ms: Longs, here: Columns, w: Work, at: Ints
+) -> None:
+    """Write the rows at the places `at` back."""
+    _put_back(c.origin, rows, here.origin, at)
+    _put_back(c.unit, rows, here.unit, at)
+    _put_back(c.since_ms, rows, here.since_ms, at)
+    _put_back(c.last_ms, rows, here.last_ms, at)
+    _put_back(c.watch, rows, here.watch, at)
+    _put_back(c.zero, rows, here.zero, at)
+    _put_back(c.seen, rows, here.seen, at)
+    _put_back(c.level, rows, here.level, at)
+    _put_back(c.spread, rows, here.spread, at)
+    _put_back(c.daily, rows, here.daily, at)
+    _put_back(c.daily_spread, rows, here.daily_spread, at)
+    _put_back(c.plain_error, rows, here.plain_error, at)
+    _put_back(c.daily_error, rows, here.daily_error, at)
+    _put_back(c.low, rows, here.low, at)
+    _put_back(c.high, rows, here.high, at)
+    _put_back(c.last, rows, here.last, at)
+    _put_back(c.run, rows, here.run, at)
+    _put_back(c.longest, rows, here.longest, at)
+    _put_back(c.q99, rows, here.q99, at)
+    _put_back(c.excess, rows, here.excess, at)
+    _put_back(c.caution, rows, here.caution, at)
+    _put_back(c.z, rows, here.z, at)
+    _put_back(c.quick, rows, here.quick, at)
+    _put_back(c.recent, rows, here.recent, at)
+    _put_back(c.slow, rows, here.slow, at)
+    _put_back(c.fastest, rows, here.fastest, at)
+    _put_back(c.shift_q99, rows, here.shift_q99, at)
+    for i in at:
+        kind, slot = _place_of(at_ms[i])
+        table[slot, rows[i]], days[kind, rows[i]] = w.known[i], w.days[i]
 
 
 @compiled_inside

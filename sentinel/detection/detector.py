@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sentinel.detection import baseline as tier
 from sentinel.detection import checkpoint as checkpoints
-from sentinel.detection import engine, explain, judge, silence, telling
+from sentinel.detection import engine, explain, judge, kernel, silence, telling
 from sentinel.detection.alarm import Book
 from sentinel.detection.anomaly import Anomaly, Condition, SeriesHealth
 from sentinel.detection.columns import NEVER_MS, Alarm, Rows, take
@@ -151,16 +151,12 @@ class Detector:
         """Score and learn `batch`, each series in increasing time; a late or repeated sample is refused."""
         state = self._state
         over = state.add(batch.new_series.values(), self._config) if batch.new_series else frozenset()
-        rows = state.rows(batch.series_ids)
-        finite = np.isfinite(batch.values)
-        known = rows >= 0
-        limited = np.zeros(len(rows), np.bool_)
-        if over:
-            limited = ~known & np.isin(batch.series_ids, np.fromiter(over, np.uint64, len(over)))
-        unknown = ~known & ~limited
-        good = known & finite
-        times, values = batch.timestamps_ms, batch.values
-        if not good.all():
+        rows, times = engine.formed(state.rows(batch.series_ids)), engine.formed(batch.timestamps_ms)
+        values = engine.formed(batch.values)
+        refused: dict[Refusal, int] = {}
+        unknown: tuple[int, ...] = ()
+        if not kernel.is_good(rows, values):
+            good, refused, unknown = _sifted(batch, rows, over)
             rows, times, values = rows[good], times[good], values[good]
         accepted = len(rows)
         if not state.policies.all_watched:
@@ -168,16 +164,12 @@ class Detector:
             rows, times, values = rows[watched], times[watched], values[watched]
         told = judge.Told()
         engine.run(state, rows, times, values, self._config, told)
-        refused = {
-            Refusal.LATE: told.late,
-            Refusal.UNKNOWN_SERIES: int(unknown.sum()),
-            Refusal.SERIES_LIMIT: int(limited.sum()),
-            Refusal.NOT_FINITE: int((known & ~finite).sum()),
-        }
+        if told.late:
+            refused[Refusal.LATE] = told.late
         return Observation(
             accepted=accepted - told.late,
-            refused={reason: count for reason, count in refused.items() if count},
-            unknown=tuple(np.unique(batch.series_ids[unknown]).tolist()) if unknown.any() else (),
+            refused=refused,
+            unknown=unknown,
             changes=tuple(sorted(self._changes(told), key=telling.when)),
         )
 
@@ -336,3 +328,22 @@ class Detector:
     def _service_anomalies(self, alarm: Alarm, ended_ms: NDArray[np.int64] | None) -> Iterator[Anomaly]:
         names = {slot: name for name, slot in self._state.services.slots.items()}
         return telling.told([telling.service_series(names[slot]) for slot in alarm.row.tolist()], alarm, ended_ms)
+
+
+def _sifted(
+    batch: SampleBatch, rows: Rows, over: frozenset[int]
+) -> tuple[NDArray[np.bool_], dict[Refusal, int], tuple[int, ...]]:
+    """Which samples can be scored, why the others cannot, and the ids that need describing.
+
+    over: ids that were described and are over the limit.
+    """
+    known, finite = rows >= 0, np.isfinite(batch.values)
+    limited = ~known & np.isin(batch.series_ids, np.fromiter(over, np.uint64, len(over)))
+    unknown = ~known & ~limited
+    refused = {
+        Refusal.UNKNOWN_SERIES: int(unknown.sum()),
+        Refusal.SERIES_LIMIT: int(limited.sum()),
+        Refusal.NOT_FINITE: int((known & ~finite).sum()),
+    }
+    ids = tuple(np.unique(batch.series_ids[unknown]).tolist())
+    return known & finite, {reason: count for reason, count in refused.items() if count}, ids

@@ -20,12 +20,13 @@ from sentinel.detection.blocks import (
     gather,
     is_together,
     scatter,
+    scatter_all,
     table_view,
     view,
 )
 from sentinel.detection.columns import Rows, Singles
 from sentinel.detection.compiled import compiled, compiled_inside
-from sentinel.detection.steps import OVER, codes, is_hot, marked, move_excess, needed_of, score, teach
+from sentinel.detection.steps import OVER, codes, is_hot, marked, move_excess, needed_of, score, teach, unmarked
 
 Bools = NDArray[np.bool_]
 
@@ -66,6 +67,15 @@ class Told(NamedTuple):
     high: Singles
     grown: Rows
     candidates: Rows
+
+
+@compiled
+def is_good(rows: Rows, raw: Floats) -> bool:
+    """Whether every row is known, and every value finite."""
+    bad = 0
+    for i in range(len(rows)):
+        bad += int(rows[i] < 0) | int(not np.isfinite(raw[i]))
+    return bad == 0
 
 
 @compiled
@@ -141,9 +151,7 @@ def advance(c: Columns, table: Singles, days: Singles, s: Samples, told: Told) -
                 copy(here, i, copies, k - looked)
                 w.known[i], w.days[i] = table_copies[0, k - looked], table_copies[1, k - looked]
         else:
-            for i in range(m):
-                if not code[i]:
-                    scatter(c, table, days, rows[i], at_ms[i], here, w, i)
+            scatter_all(c, table, days, rows, at_ms, here, w, at[: unmarked(m, code, at)])
         here_grown = 0
         for i in range(m):
             here_grown += int(here.seen[i] == s.grace)

@@ -102,6 +102,16 @@ def marked(m: int, code: Ints, at: Ints) -> int:
 
 
 @compiled_inside
+def unmarked(m: int, code: Ints, at: Ints) -> int:
+    """The same for those that are not."""
+    n = 0
+    for i in range(m):
+        at[n] = i
+        n += int(code[i] == 0)
+    return n
+
+
+@compiled_inside
 def _cut(far: np.float32, limit: np.float32) -> np.float32:
     return min(max(far, -limit), limit)
 

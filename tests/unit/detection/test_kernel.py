@@ -4,12 +4,14 @@ from dataclasses import fields
 
 import numpy as np
 
-from sentinel.detection import kernel
+from sentinel.detection import frames, kernel
 from sentinel.detection.alarm import Book, Scored, advance_alarms
 from sentinel.detection.config import DetectorConfig
 from sentinel.detection.detector import Detector
+from sentinel.detection.frames_judged import judge_frames
 from sentinel.detection.kernel import BLOCK
 from sentinel.detection.second_look import look_again
+from sentinel.detection.shapes import novelties
 from sentinel.detection.warm import warm
 from sentinel.telemetry.batch import SampleBatch, unpack_all
 from sentinel.telemetry.series import identify
@@ -73,7 +75,8 @@ def test_late_samples_among_others_change_nothing():
 
 
 def test_everything_is_compiled_before_the_first_sample():
-    compiled = (kernel.advance, look_again, advance_alarms)
+    doors = (kernel.is_good, kernel.is_rising, kernel.survey, kernel.advance, look_again, advance_alarms)
+    compiled = (*doors, novelties, frames.enter, judge_frames)
     warm()
     before = [len(each.signatures) for each in compiled]
     detector = Detector(CONFIG)
@@ -88,4 +91,4 @@ def test_everything_is_compiled_before_the_first_sample():
     a_service = Scored(at_ms, values, values, values, values, hot, hot, hot, hot, at_ms, hot)
     opened = Book().advance(np.zeros(1, np.int64), np.full(1, -1, np.int32), a_service, CONFIG)[1].opened
     assert opened.all()
-    assert [len(each.signatures) for each in compiled] == before == [1, 1, 1]
+    assert [len(each.signatures) for each in compiled] == before == [1] * len(compiled)
