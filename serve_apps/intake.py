@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from actors.detection import Scored
 from sentinel.clock import Clock
-from sentinel.errors import SentinelError, Unavailable
+from sentinel.errors import Overloaded, SentinelError, Unavailable
 from sentinel.telemetry.admission import SERIES_RATE, TOO_MANY_SAMPLES, thin
 from sentinel.telemetry.batch import MAX_PACKED_SAMPLES, SampleBatch
 from sentinel.telemetry.decoded import Decoded
@@ -80,28 +82,45 @@ class Intake:
         split = self._interner.split(decoded, self._clock.now_ms())
         tally.refused.update({TOO_MANY_SAMPLES: too_many, SERIES_LIMIT: split.over_limit, SERIES_RATE: split.over_rate})
         tally.ignored += split.ignored
-        parts = [(actor, part) for actor, batch in split.batches.items() for part in _parts(batch)]
-        results = await asyncio.gather(
-            *(self._score(actor, part, depth, tally) for actor, part in parts), return_exceptions=True
-        )
-        failed = next((result for result in results if isinstance(result, BaseException)), None)
-        if failed is not None:
+        try:
+            await self._send(split.batches, depth, tally)
+        except BaseException:
             # Labels that were on their way may not have arrived: every series of these parts is described anew.
             for actor in split.batches:
                 self._interner.forget(actor)
+            raise
+
+    async def _send(self, batches: Mapping[int, SampleBatch], depth: int, tally: Tally) -> None:
+        """Raises the first failure once it is known of every part what became of it."""
+        failed: BaseException | None = None
+        sent = []
+        for actor, batch in batches.items():
+            lane = self._lanes.setdefault(actor, Lane(self._scorer, actor))
+            packed = [(part, part.pack()) for part in _parts(batch)]
+            try:
+                lane.check(sum(len(each) for _, each in packed))
+            except Overloaded as error:  # the parts of other actors go all the same: those must not go blind with it
+                failed = failed or error
+                continue
+            # Without a turn of the loop: no other request comes between the check and the last of them.
+            sent += [self._heard(lane, part, lane.send(each, depth), depth, tally) for part, each in packed]
+        results = await asyncio.gather(*sent, return_exceptions=True)
+        failed = failed or next((result for result in results if isinstance(result, BaseException)), None)
+        if failed is not None:
             raise failed
 
-    async def _score(self, actor: int, part: SampleBatch, depth: int, tally: Tally) -> None:
-        lane = self._lanes.setdefault(actor, Lane(self._scorer, actor))
-        answers = [await lane.score(part.pack(), depth)]
+    async def _heard(
+        self, lane: Lane, part: SampleBatch, answer: asyncio.Future[Scored], depth: int, tally: Tally
+    ) -> None:
+        answers = [await answer]
         if answers[0].unknown:
             # The actor forgot some series, as after a restart: send theirs once more, with their labels.
             again = replace(part.only(answers[0].unknown), new_series=self._interner.describe(answers[0].unknown))
-            answers.append(await lane.score(again.pack(), depth))
-        for answer in answers:
-            tally.scored += answer.scored
-            tally.held += answer.held
-            tally.refused.update(answer.refused)
+            answers.append(await lane.send(again.pack(), depth))
+        for each in answers:
+            tally.scored += each.scored
+            tally.held += each.held
+            tally.refused.update(each.refused)
         if answers[-1].unknown:
             raise Unavailable("detection does not know series that were just described to it")
 

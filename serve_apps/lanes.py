@@ -18,6 +18,8 @@ HOLD_S = 0.002
 BUSY_S = 0.02  # a lane is busy if a call came back in the last so many seconds
 MAX_DEPTH = 1000  # samples one after the other: 50 to 80 us each, in which the actor answers nobody
 MAX_WAITING_BYTES = 16 * 1024 * 1024
+MAX_WAIT_S = 5.0  # OpenTelemetry's exporters give up after 10 s and Prometheus after 30, and then send it all again
+_NEWEST_SHARE = 0.3  # of what is known of how long a call takes
 
 
 class Scorer(Protocol):
@@ -43,22 +45,37 @@ class Lane:
         self._actor = actor
         self._waiting: deque[_Parcel] = deque()
         self._waiting_bytes = 0
+        self._waiting_depth = 0
+        self._call_s = 0.0  # that calls have taken of late; deep batches take many times what wide ones do
         self._calls: set[asyncio.Task[None]] = set()
         self._departure: asyncio.TimerHandle | None = None
         self._arrived_s = 0.0
 
-    async def score(self, packed: bytes, depth: int) -> Scored:
-        """What became of one packed batch, which has up to `depth` samples of one series.
+    def check(self, size: int) -> None:
+        """Raises Overloaded where so many bytes more are too many, or where what waits will take too long.
 
-        Raises Overloaded if the lane is full, else what the call raised.
+        A lane in which nothing waits takes a request of any size, for sent again that would be no smaller.
         """
-        if self._waiting_bytes + len(packed) > MAX_WAITING_BYTES:
-            raise Overloaded(f"{self._waiting_bytes} bytes wait for detection actor {self._actor}")
+        if not self._waiting:
+            return
+        calls = max(self._waiting_bytes / MAX_PACKED_BYTES, self._waiting_depth / MAX_DEPTH)
+        wait_s = calls * self._call_s
+        if self._waiting_bytes + size > MAX_WAITING_BYTES or wait_s > MAX_WAIT_S:
+            raise Overloaded(
+                f"{self._waiting_bytes} bytes wait for detection actor {self._actor}, for some {wait_s:.1f} s"
+            )
+
+    def send(self, packed: bytes, depth: int) -> asyncio.Future[Scored]:
+        """What will become of one packed batch, which has up to `depth` samples of one series; `check` comes first.
+
+        Raises, when it is awaited, what the call raised.
+        """
         parcel = _Parcel(packed, depth, asyncio.get_running_loop().create_future())
         self._waiting.append(parcel)
         self._waiting_bytes += len(packed)
+        self._waiting_depth += depth
         self._depart_soon()
-        return await parcel.answer
+        return parcel.answer
 
     def _depart_soon(self) -> None:
         if self._departure is None and self._waiting and len(self._calls) < IN_FLIGHT:
@@ -80,6 +97,7 @@ class Lane:
                     break
                 load.append(self._waiting.popleft())
             self._waiting_bytes -= sum(len(parcel.packed) for parcel in load)
+            self._waiting_depth -= sum(parcel.depth for parcel in load)
             call = asyncio.create_task(self._call(load))
             self._calls.add(call)
             call.add_done_callback(self._arrived)
@@ -90,6 +108,8 @@ class Lane:
         self._depart_soon()
 
     async def _call(self, load: list[_Parcel]) -> None:
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
         try:
             scored = await self._scorer.score(self._actor, b"".join(parcel.packed for parcel in load))
         except BaseException as error:
@@ -100,6 +120,7 @@ class Lane:
             if not isinstance(error, Exception):
                 raise
             return
+        self._call_s += _NEWEST_SHARE * (loop.time() - begun_s - self._call_s)
         for parcel, each in zip(load, scored, strict=True):
             if not parcel.answer.done():
                 parcel.answer.set_result(each)

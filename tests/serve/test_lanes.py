@@ -7,6 +7,7 @@ import pytest
 from actors.detection import Scored
 from sentinel.errors import Overloaded, Unavailable
 from sentinel.telemetry.batch import MAX_PACKED_BYTES
+from serve_apps import lanes
 from serve_apps.lanes import HOLD_S, MAX_DEPTH, MAX_WAITING_BYTES, Lane
 
 
@@ -18,20 +19,34 @@ class Actor:
         self.calls: list[int] = []
         self.open = asyncio.Event()
         self.open.set()
+        self.takes_s = 0.0
         self.fails: Exception | None = None
 
     async def score(self, actor: int, packed: bytes) -> list[Scored]:
         count = len(packed) // self.size
         self.calls.append(count)
         await self.open.wait()
+        await asyncio.sleep(self.takes_s)
         if self.fails:
             raise self.fails
         return [Scored(scored=each, held=0, refused={}, unknown=()) for each in range(count)]
 
 
+def filled(lane: Lane, size: int, depth: int, most: int) -> tuple[list[asyncio.Future[Scored]], str]:
+    """Send until that is refused, `most` times at most: what was sent, and why no more."""
+    waiting: list[asyncio.Future[Scored]] = []
+    try:
+        while len(waiting) < most:
+            lane.check(size)
+            waiting.append(lane.send(bytes(size), depth))
+    except Overloaded as error:
+        return waiting, str(error)
+    return waiting, ""
+
+
 async def test_a_quiet_lane_sends_at_once() -> None:
     actor = Actor()
-    asked = asyncio.create_task(Lane(actor, 0).score(bytes(100), 1))
+    asked = Lane(actor, 0).send(bytes(100), 1)
     for _ in range(10):  # turns of the loop, without a wait
         await asyncio.sleep(0)
     assert actor.calls == [1]
@@ -41,11 +56,11 @@ async def test_a_quiet_lane_sends_at_once() -> None:
 async def test_what_arrives_during_a_call_or_just_after_travels_together() -> None:
     actor, loop = Actor(), asyncio.get_running_loop()
     lane = Lane(actor, 0)
-    await lane.score(bytes(100), 1)
+    await lane.send(bytes(100), 1)
     begun = loop.time()
-    first = asyncio.create_task(lane.score(bytes(100), 1))
+    first = lane.send(bytes(100), 1)
     await asyncio.sleep(0)
-    rest = [asyncio.create_task(lane.score(bytes(100), 1)) for _ in range(3)]
+    rest = [lane.send(bytes(100), 1) for _ in range(3)]
     answers = await asyncio.gather(first, *rest)
     assert actor.calls == [1, 4]
     assert [answer.scored for answer in answers] == [0, 1, 2, 3], "each has the answer to its own"
@@ -59,7 +74,7 @@ async def test_what_arrives_during_a_call_or_just_after_travels_together() -> No
 async def test_a_call_holds_no_more_than_an_actor_may_be_held_by(size: int, depth: int, together: int) -> None:
     actor = Actor(size)
     lane = Lane(actor, 0)
-    await asyncio.gather(*(lane.score(bytes(size), depth) for _ in range(8)))
+    await asyncio.gather(*(lane.send(bytes(size), depth) for _ in range(8)))
     assert actor.calls == [together] * (8 // together)
 
 
@@ -68,19 +83,57 @@ async def test_what_does_not_fit_is_refused_and_the_rest_is_scored() -> None:
     actor = Actor(size)
     actor.open.clear()
     lane = Lane(actor, 0)
-    waiting = [asyncio.create_task(lane.score(bytes(size), 1)) for _ in range(4)]
-    await asyncio.sleep(0)
-    with pytest.raises(Overloaded):
-        await lane.score(bytes(size), 1)
+    waiting = []
+    for _ in range(4):
+        lane.check(size)
+        waiting.append(lane.send(bytes(size), 1))
+    with pytest.raises(Overloaded, match="bytes wait for detection actor 0"):
+        lane.check(size)
     actor.open.set()
     assert len(await asyncio.gather(*waiting)) == 4
+    lane.check(size)
+
+
+def test_a_request_larger_than_a_lane_is_taken_where_nothing_waits() -> None:
+    Lane(Actor(), 0).check(2 * MAX_WAITING_BYTES)
+
+
+@pytest.mark.parametrize(("size", "depth"), [(MAX_PACKED_BYTES, 1), (100, MAX_DEPTH)])
+async def test_nobody_waits_for_longer_than_senders_do(size: int, depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "MAX_WAIT_S", 0.1)
+    actor = Actor(size)
+    lane = Lane(actor, 0)
+    actor.takes_s = 0.05
+    await asyncio.gather(*(lane.send(bytes(size), depth) for _ in range(8)))
+    waiting, refused = filled(lane, size, depth, 10)
+    assert waiting, "where nothing waits, all is taken"
+    assert "for some" in refused
+    await asyncio.gather(*waiting)
+    actor.takes_s = 0
+    for _ in range(16):
+        lane.check(size)  # nothing waits: it is tried again, and calls have become short
+        await lane.send(bytes(size), depth)
+    waiting, refused = filled(lane, size, depth, 10)
+    assert (len(waiting), refused) == (10, "")
+    await asyncio.gather(*waiting)
+
+
+async def test_many_small_requests_are_no_long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "MAX_WAIT_S", 0.1)
+    actor = Actor()
+    lane = Lane(actor, 0)
+    actor.takes_s = 0.05
+    await asyncio.gather(*(lane.send(bytes(100), 1) for _ in range(8)))
+    waiting, refused = filled(lane, 100, 1, 500)
+    assert (len(waiting), refused) == (500, "")
+    await asyncio.gather(*waiting)
 
 
 async def test_a_call_that_failed_is_told_to_all_in_it_and_the_lane_goes_on() -> None:
     actor = Actor()
     lane = Lane(actor, 0)
     actor.fails = Unavailable("gone")
-    failed = await asyncio.gather(*(lane.score(bytes(100), 1) for _ in range(3)), return_exceptions=True)
+    failed = await asyncio.gather(*(lane.send(bytes(100), 1) for _ in range(3)), return_exceptions=True)
     assert [str(each) for each in failed] == ["gone"] * 3
     actor.fails = None
-    assert (await lane.score(bytes(100), 1)).scored == 0
+    assert (await lane.send(bytes(100), 1)).scored == 0
