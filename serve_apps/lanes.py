@@ -18,8 +18,6 @@ HOLD_S = 0.002
 BUSY_S = 0.02  # a lane is busy if a call came back in the last so many seconds
 MAX_DEPTH = 1000  # samples one after the other: 50 to 80 us each, in which the actor answers nobody
 MAX_WAITING_BYTES = 16 * 1024 * 1024
-MAX_WAIT_S = 5.0  # OpenTelemetry's exporters give up after 10 s and Prometheus after 30, and then send it all again
-_NEWEST_SHARE = 0.3  # of what is known of how long a call takes
 
 
 class Scorer(Protocol):
@@ -45,25 +43,17 @@ class Lane:
         self._actor = actor
         self._waiting: deque[_Parcel] = deque()
         self._waiting_bytes = 0
-        self._waiting_depth = 0
-        self._call_s = 0.0  # that calls have taken of late; deep batches take many times what wide ones do
         self._calls: set[asyncio.Task[None]] = set()
         self._departure: asyncio.TimerHandle | None = None
         self._arrived_s = 0.0
 
     def check(self, size: int) -> None:
-        """Raises Overloaded where so many bytes more are too many, or where what waits will take too long.
+        """Raises Overloaded where so many bytes more are too many.
 
         A lane in which nothing waits takes a request of any size, for sent again that would be no smaller.
         """
-        if not self._waiting:
-            return
-        calls = max(self._waiting_bytes / MAX_PACKED_BYTES, self._waiting_depth / MAX_DEPTH)
-        wait_s = calls * self._call_s
-        if self._waiting_bytes + size > MAX_WAITING_BYTES or wait_s > MAX_WAIT_S:
-            raise Overloaded(
-                f"{self._waiting_bytes} bytes wait for detection actor {self._actor}, for some {wait_s:.1f} s"
-            )
+        if self._waiting and self._waiting_bytes + size > MAX_WAITING_BYTES:
+            raise Overloaded(f"{self._waiting_bytes} bytes wait for detection actor {self._actor}")
 
     def send(self, packed: bytes, depth: int) -> asyncio.Future[Scored]:
         """What will become of one packed batch, which has up to `depth` samples of one series; `check` comes first.
@@ -73,7 +63,6 @@ class Lane:
         parcel = _Parcel(packed, depth, asyncio.get_running_loop().create_future())
         self._waiting.append(parcel)
         self._waiting_bytes += len(packed)
-        self._waiting_depth += depth
         self._depart_soon()
         return parcel.answer
 
@@ -97,7 +86,6 @@ class Lane:
                     break
                 load.append(self._waiting.popleft())
             self._waiting_bytes -= sum(len(parcel.packed) for parcel in load)
-            self._waiting_depth -= sum(parcel.depth for parcel in load)
             call = asyncio.create_task(self._call(load))
             self._calls.add(call)
             call.add_done_callback(self._arrived)
@@ -108,8 +96,6 @@ class Lane:
         self._depart_soon()
 
     async def _call(self, load: list[_Parcel]) -> None:
-        loop = asyncio.get_running_loop()
-        begun_s = loop.time()
         try:
             scored = await self._scorer.score(self._actor, b"".join(parcel.packed for parcel in load))
         except BaseException as error:
@@ -120,7 +106,6 @@ class Lane:
             if not isinstance(error, Exception):
                 raise
             return
-        self._call_s += _NEWEST_SHARE * (loop.time() - begun_s - self._call_s)
         for parcel, each in zip(load, scored, strict=True):
             if not parcel.answer.done():
                 parcel.answer.set_result(each)

@@ -143,10 +143,10 @@ def _ranks(rows: Rows) -> Iterator[Longs]:
     short = int(rows.max()) - first <= np.iinfo(np.uint16).max
     order = np.argsort((rows - first).astype(np.uint16) if short else rows, kind="stable")
     ordered = rows[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    if len(starts) == len(rows):
+    if kernel.is_rising(ordered):
         yield order
         return
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
     lengths = np.diff(starts, append=len(rows))
     rank = np.arange(len(rows)) - np.repeat(starts, lengths)
     by_rank = order[np.argsort(rank, kind="stable")]

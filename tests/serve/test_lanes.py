@@ -7,7 +7,6 @@ import pytest
 from actors.detection import Scored
 from sentinel.errors import Overloaded, Unavailable
 from sentinel.telemetry.batch import MAX_PACKED_BYTES
-from serve_apps import lanes
 from serve_apps.lanes import HOLD_S, MAX_DEPTH, MAX_WAITING_BYTES, Lane
 
 
@@ -19,29 +18,15 @@ class Actor:
         self.calls: list[int] = []
         self.open = asyncio.Event()
         self.open.set()
-        self.takes_s = 0.0
         self.fails: Exception | None = None
 
     async def score(self, actor: int, packed: bytes) -> list[Scored]:
         count = len(packed) // self.size
         self.calls.append(count)
         await self.open.wait()
-        await asyncio.sleep(self.takes_s)
         if self.fails:
             raise self.fails
         return [Scored(scored=each, held=0, refused={}, unknown=()) for each in range(count)]
-
-
-def filled(lane: Lane, size: int, depth: int, most: int) -> tuple[list[asyncio.Future[Scored]], str]:
-    """Send until that is refused, `most` times at most: what was sent, and why no more."""
-    waiting: list[asyncio.Future[Scored]] = []
-    try:
-        while len(waiting) < most:
-            lane.check(size)
-            waiting.append(lane.send(bytes(size), depth))
-    except Overloaded as error:
-        return waiting, str(error)
-    return waiting, ""
 
 
 async def test_a_quiet_lane_sends_at_once() -> None:
@@ -96,37 +81,6 @@ async def test_what_does_not_fit_is_refused_and_the_rest_is_scored() -> None:
 
 def test_a_request_larger_than_a_lane_is_taken_where_nothing_waits() -> None:
     Lane(Actor(), 0).check(2 * MAX_WAITING_BYTES)
-
-
-@pytest.mark.parametrize(("size", "depth"), [(MAX_PACKED_BYTES, 1), (100, MAX_DEPTH)])
-async def test_nobody_waits_for_longer_than_senders_do(size: int, depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "MAX_WAIT_S", 0.1)
-    actor = Actor(size)
-    lane = Lane(actor, 0)
-    actor.takes_s = 0.05
-    await asyncio.gather(*(lane.send(bytes(size), depth) for _ in range(8)))
-    waiting, refused = filled(lane, size, depth, 10)
-    assert waiting, "where nothing waits, all is taken"
-    assert "for some" in refused
-    await asyncio.gather(*waiting)
-    actor.takes_s = 0
-    for _ in range(16):
-        lane.check(size)  # nothing waits: it is tried again, and calls have become short
-        await lane.send(bytes(size), depth)
-    waiting, refused = filled(lane, size, depth, 10)
-    assert (len(waiting), refused) == (10, "")
-    await asyncio.gather(*waiting)
-
-
-async def test_many_small_requests_are_no_long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "MAX_WAIT_S", 0.1)
-    actor = Actor()
-    lane = Lane(actor, 0)
-    actor.takes_s = 0.05
-    await asyncio.gather(*(lane.send(bytes(100), 1) for _ in range(8)))
-    waiting, refused = filled(lane, 100, 1, 500)
-    assert (len(waiting), refused) == (500, "")
-    await asyncio.gather(*waiting)
 
 
 async def test_a_call_that_failed_is_told_to_all_in_it_and_the_lane_goes_on() -> None:
