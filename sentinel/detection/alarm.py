@@ -104,10 +104,9 @@ def advance_alarms(a: Alarms, at: NDArray[np.int64], now: Scored, rules: Rules) 
         is_open = was_open or opened[k]
         if opened[k]:
             a.up[i], a.part[i], a.started_ms[i] = a.run_up[i], now.part[k], a.run_ms[i]
-        if scored and now.unusual[k]:
-            a.unusual_ms[i] = at_ms
+        # What opens is unusual, whether or not it would have kept an anomaly open: a speed does not.
         if opened[k] or (scored and now.unusual[k]):
-            a.calm[i] = 0
+            a.calm[i], a.unusual_ms[i] = 0, at_ms
         elif is_open and scored:
             a.calm[i] += 1
         closed[k] = is_open and scored and a.calm[i] >= rules.close_after

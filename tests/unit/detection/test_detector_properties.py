@@ -60,6 +60,20 @@ def test_results_do_not_depend_on_the_batches(drawn: list[tuple[int, int, float]
     assert whole.health(prints, now_ms) == parts.health(prints, now_ms)
 
 
+@settings(max_examples=60)
+@given(ROWS, st.integers(1, 30))
+def test_what_is_told_lies_between_the_first_sample_and_the_newest(
+    drawn: list[tuple[int, int, float]], size: int
+) -> None:
+    samples, detector, newest_ms = rows(drawn), Detector(QUICK), START_MS
+    for start in range(0, len(samples), size):
+        part = samples[start : start + size]
+        newest_ms = max(newest_ms, *(at_ms for _, at_ms, _ in part))
+        for each in detector.observe(batch(part)).changes:
+            ended_ms = newest_ms if each.ended_at_ms is None else each.ended_at_ms
+            assert START_MS - 200_000 <= each.started_at_ms <= each.last_at_ms <= ended_ms <= newest_ms
+
+
 @settings(max_examples=40)
 @given(ROWS)
 def test_series_do_not_touch_each_other(drawn: list[tuple[int, int, float]]) -> None:

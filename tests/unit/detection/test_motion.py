@@ -40,6 +40,7 @@ def test_a_step_that_stays_within_the_swing_is_told_by_its_speed(step: float, at
     _, told = minutes(values[: at + 6])
     (found,) = opened(told)
     assert (found.part, found.direction) == ("change", direction)
+    assert found.started_at_ms <= found.last_at_ms, "it was seen when it opened"
     assert place(found.started_at_ms) in (at, at + 1)
     assert values[:at].min() < values[at : at + 3].min() < values[at : at + 3].max() < values[:at].max()
 
