@@ -152,6 +152,19 @@ class Story:
         best = similar[0]
         return f"{best['incident_id']}, {best['similarity']:.2f} alike, fixed by {', '.join(best['fixed_by'])}"
 
+    def calm(self) -> str:
+        """What the restart stirred up is over: for ten seconds on end no incident was open."""
+        clock, disturbed_s = SystemClock(), [SystemClock().monotonic()]
+
+        def quiet() -> bool | None:
+            if any(each["state"] != "resolved" for each in self.client.get("/api/v1/incidents")["incidents"]):
+                disturbed_s[0] = clock.monotonic()
+            return True if clock.monotonic() - disturbed_s[0] >= 10 * self.scale else None
+
+        if wait_until(quiet, 90 * self.scale) is None:
+            raise StepFailed("calm: an incident is still open")
+        return "no incident is open"
+
     def _world(self) -> dict[str, Any]:
         try:
             world: dict[str, Any] = self.http.get(f"{self.sandbox.control_url}/").json()
@@ -242,6 +255,6 @@ def steps_of(story: Story, test: str | None) -> list[Step]:
     if test == "slack":
         return begin + seen + forged + acted[:1] + end[:2]
     if test == "qdrant":
-        again = [*seen[1:], ("recalled", story.remembered)]
+        again: list[Step] = [("calm again", story.calm), *seen[1:], ("recalled", story.remembered)]
         return begin + seen + acted + end[:1] + again
     return begin + seen + forged + acted + end
