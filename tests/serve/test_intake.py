@@ -15,10 +15,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 
 from actors.detection import Scored
-from sentinel.clock import ManualClock
+from sentinel.clock import Clock, ManualClock
 from sentinel.errors import Overloaded
 from sentinel.settings import Api, Detection, Settings
 from sentinel.settings_detection import SeriesMatch
+from serve_apps import lanes
 from tests.serve.door_rig import JSON, METRICS, NOW, PROTOBUF, SAMPLES, SMALL, V2, WRITE, Detectors, Door, v1, v2
 
 COUNTER = 1  # Metadata.MetricType of remote-write 2.0
@@ -208,6 +209,47 @@ async def test_one_full_actor_does_not_make_the_other_count_twice() -> None:
     again = await door.post(SAMPLES, body, JSON)
     assert (again.json()["scored"], again.json()["refused"]) == (first["try_again"], {"late": first["scored"]})
     await door.conserved()
+
+
+class Held(Detectors):
+    """One of the two actors does not answer for now."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        super().__init__(settings, clock)
+        self.answers = asyncio.Event()
+
+    async def score(self, actor: int, packed: bytes) -> list[Scored]:
+        if actor == 1:
+            await self.answers.wait()
+        return await super().score(actor, packed)
+
+
+async def test_a_full_lane_is_refused_while_the_parts_of_other_actors_are_scored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "MAX_WAITING_BYTES", 1)
+    door = Door(detectors=Held)
+    assert isinstance(door.detectors, Held)
+
+    def body(at_ms: int) -> bytes:
+        row = {"metric": "cpu", "timestamp": at_ms, "value": 1.0}
+        return json.dumps([{**row, "labels": {"service": f"s{n}"}} for n in range(40)]).encode()
+
+    taken = []
+    for at_ms in (NOW, NOW + 1):  # one under way, one that waits
+        taken.append(asyncio.create_task(door.post(SAMPLES, body(at_ms), JSON)))
+        await asyncio.sleep(0.05)
+    refused = await door.post(SAMPLES, body(NOW + 2), JSON)
+    assert refused.status_code == 429
+    counts = await door.counts("json")
+    assert counts["scored"] + counts["try_again"] == counts["received"] == 40
+    assert 0 < counts["scored"] < 40, "what was for the other actor was scored"
+    door.detectors.answers.set()
+    assert [answer.json()["scored"] for answer in await asyncio.gather(*taken)] == [40, 40]
+    again = await door.post(SAMPLES, body(NOW + 2), JSON)
+    assert (again.json()["scored"], again.json()["refused"]) == (counts["try_again"], {"late": counts["scored"]})
+    await door.conserved()
+    await door.http.aclose()
 
 
 async def test_many_requests_at_once_share_calls_and_are_answered_one_by_one(door: Door) -> None:
